@@ -1,0 +1,54 @@
+# Everything a person or CI runs. `make help` lists it.
+#
+# Every step uses one selection of packages and features (--workspace), so that nothing heavy is ever built twice.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+.PHONY: help demo test lint bench deps
+
+help:
+	@echo 'make demo   bring a network up on loopback; Alice and Bob exchange texts and a file over it'
+	@echo 'make test   all tests: units, properties, simulation, real processes'
+	@echo 'make lint   formatting, clippy, documentation, licences and advisories'
+	@echo 'make bench  the figures of ARCHITECTURE.md, measured now (release build, about 20 minutes)'
+
+# What the build needs beside Rust, cc and make.
+deps:
+	@command -v protoc >/dev/null && exit 0; \
+	if command -v apt-get >/dev/null; then \
+	  run=; [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && run='sudo -n'; } ; \
+	  if [ "$$(id -u)" = 0 ] || [ -n "$$run" ]; then \
+	    echo 'installing protobuf-compiler'; \
+	    { $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq protobuf-compiler || \
+	      { $$run apt-get update -qq && $$run env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq protobuf-compiler; }; } >/dev/null 2>&1; \
+	  fi; \
+	fi; \
+	command -v protoc >/dev/null || { echo 'protoc is missing: install it with `sudo apt-get install protobuf-compiler`' >&2; exit 1; }
+	@command -v $(firstword $(CARGO)) >/dev/null || { echo 'cargo is missing: install Rust 1.92 or later (https://rustup.rs)' >&2; exit 1; }
+	@command -v cc >/dev/null || { echo 'a C compiler is missing: install it with `sudo apt-get install build-essential`' >&2; exit 1; }
+
+demo: deps
+	@echo 'building (the first time takes about ten minutes)'
+	@$(CARGO) build --workspace --quiet
+	@$(TARGET)/debug/veilpost-demo
+
+# The programs first: whole-network tests start them.
+test: deps
+	$(CARGO) build --workspace --all-targets
+	$(CARGO) test --workspace
+
+lint: deps
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	 else echo 'cargo-deny is not installed: licences, bans and sources were not checked (cargo install cargo-deny --locked)'; fi
+
+bench: deps
+	$(CARGO) build --workspace --release
+	$(TARGET)/release/bench-mix
+	$(TARGET)/release/bench-mailbox
+	$(TARGET)/release/bench-network

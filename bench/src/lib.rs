@@ -1,0 +1,19 @@
+//! Programs that measure the project and print each figure beside its target. Development only.
+//!
+//! | program | measures |
+//! |---|---|
+//! | `bench-mix` | CPU per packet of a whole mix, against the bare unwrap; throughput; added latency |
+//! | `bench-mailbox` | durable Puts and Gets a second of engine and store, against bare sled |
+//! | `bench-network` | memory, idle CPU and times of delivery on a network of real processes |
+//!
+//! Medians over repeats throughout, and ratios within one run, since a shared machine's speed differs from hour to hour. A
+//! program ends with 0 also when a target is missed: it says so in words, and no test depends on time.
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "programs that measure and print")]
+
+pub mod bed;
+pub mod process;
+pub mod report;
+pub mod unwrap;
+
+pub use report::{Options, Report, Row, median, percentile};
+pub use veilpost_tests::testnet::{Error, Result};

@@ -1,0 +1,273 @@
+//! Retransmission as two small state machines, one for writes and one for reads. Pure: time and randomness come in.
+//!
+//! Copies and repeats do not depend on losses, so that an observer who drops a packet learns nothing from what follows:
+//! every box, real or decoy, is sent 1 + G times whatever is answered (G geometric, mean 1), and every answered Get is asked
+//! again with probability 1/8. Only a box that is still unreceipted after its copies, and a Get without any answer, go on.
+
+use std::time::Duration;
+use veilpost_packet::{
+    random::{EngineRng, exponential, geometric, one_in},
+    time::Timestamp,
+};
+
+/// Fixed part of the gap before a copy.
+const COPY_GAP_FLOOR: Duration = Duration::from_secs(30);
+/// Mean of the exponential part of the gap before a copy.
+const COPY_GAP_MEAN: Duration = Duration::from_secs(30);
+/// Mean number of planned copies beyond the first sending.
+const COPIES_MEAN: f64 = 1.0;
+/// Mean gap before sending again what no mailbox has signed for after all planned copies.
+const RESEND_MEAN: Duration = Duration::from_secs(600);
+/// Fixed part of the gap before a repeated Get.
+const REPEAT_GAP_FLOOR: Duration = Duration::from_secs(60);
+/// Mean of the exponential part of the gap before a repeated Get.
+const REPEAT_GAP_MEAN: Duration = Duration::from_secs(300);
+/// One answered Get in this many is repeated.
+const REPEAT_ONE_IN: u32 = 8;
+/// Quick tries of one Get: two for each of two holders. A single holder gets them all while K is 1.
+pub const QUICK_GETS: u32 = 4;
+/// Mean gap before a Get that stays unanswered after its quick tries.
+const SLOW_GET_MEAN: Duration = Duration::from_secs(6 * 3_600);
+/// Mean gap before asking again for what was asked for before a restart.
+const RESUME_MEAN: Duration = Duration::from_secs(60);
+/// Tries of one Get in all. A mailbox that watches the network needs about 60 askings of one id to find the asker
+/// (ARCHITECTURE.md); this stays far below.
+pub const GETS_MAX: u32 = 12;
+
+/// How much faster than in a real network the fixed gaps run (`Params::hurry`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace(pub u32);
+
+impl Pace {
+    fn of(self, period: Duration) -> Duration {
+        period / self.0.max(1)
+    }
+
+    /// `floor + Exp(mean)`, both hurried.
+    pub fn gap(self, rng: &mut EngineRng, floor: Duration, mean: Duration) -> Duration {
+        self.of(floor) + exponential(rng, self.of(mean))
+    }
+}
+
+/// One box on its way to a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PutRetry {
+    /// Sendings that are planned whatever is answered: 1 + G.
+    pub planned: u32,
+    /// Sendings so far.
+    pub sends: u32,
+    /// A mailbox has signed that it is stored.
+    pub stored: bool,
+    /// When to send next, in an upkeep tick. `None`: the first sending waits for a Put slot, or nothing is left to do.
+    pub next: Option<Timestamp>,
+}
+
+impl PutRetry {
+    /// A box that has not been sent; draws how many copies will be.
+    pub fn new(rng: &mut EngineRng) -> Self {
+        Self { planned: 1 + geometric(rng, COPIES_MEAN), sends: 0, stored: false, next: None }
+    }
+
+    /// It was sent.
+    pub fn handle_sent(&mut self, now: Timestamp, rng: &mut EngineRng, pace: Pace) {
+        self.sends = self.sends.saturating_add(1);
+        // Drawn whether it is needed or not, so that what was answered never shifts the draws that follow.
+        let (copy, resend) = (pace.gap(rng, COPY_GAP_FLOOR, COPY_GAP_MEAN), pace.gap(rng, Duration::ZERO, RESEND_MEAN));
+        self.next = if self.sends < self.planned {
+            Some(now + copy)
+        } else if self.stored {
+            None
+        } else {
+            Some(now + resend)
+        };
+    }
+
+    /// A mailbox signed for it.
+    pub fn handle_stored(&mut self) {
+        self.stored = true;
+        if self.sends >= self.planned {
+            self.next = None;
+        }
+    }
+
+    /// Nothing is left to send.
+    pub fn is_finished(&self) -> bool {
+        self.stored && self.sends >= self.planned
+    }
+}
+
+/// One box that is being fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GetRetry {
+    /// Askings so far.
+    pub asked: u32,
+    /// Some asking was answered.
+    pub answered: bool,
+    /// When to ask next, in an upkeep tick. `None`: the first asking waits for the get clock, or nothing is left to do.
+    pub next: Option<Timestamp>,
+}
+
+impl GetRetry {
+    /// A box that was named by a digest.
+    pub fn new() -> Self {
+        Self { asked: 0, answered: false, next: None }
+    }
+
+    /// A box that was asked for by a process that has ended: its answer is lost with that process, so it is asked for again.
+    pub fn resumed(asked: u32, now: Timestamp, rng: &mut EngineRng, pace: Pace) -> Self {
+        let again = pace.gap(rng, Duration::ZERO, RESUME_MEAN);
+        // A restart is not an unanswered Get: it may not use up the last try.
+        let asked = asked.min(GETS_MAX - 1);
+        Self { asked, answered: false, next: (asked > 0).then_some(now + again) }
+    }
+
+    /// It was asked for.
+    pub fn handle_sent(&mut self, now: Timestamp, rng: &mut EngineRng, pace: Pace) {
+        self.asked = self.asked.saturating_add(1);
+        let repeat = pace.gap(rng, REPEAT_GAP_FLOOR, REPEAT_GAP_MEAN);
+        let slow = pace.gap(rng, Duration::ZERO, SLOW_GET_MEAN);
+        self.next = match self.asked {
+            asked if self.answered || asked >= GETS_MAX => None,
+            asked if asked < QUICK_GETS => Some(now + repeat),
+            _ => Some(now + slow),
+        };
+    }
+
+    /// Any answer came. One time in eight the planned repeat stays.
+    pub fn handle_answered(&mut self, rng: &mut EngineRng) {
+        let kept = one_in(rng, REPEAT_ONE_IN) && self.asked == 1;
+        if !(self.answered || kept) {
+            self.next = None;
+        }
+        self.answered = true;
+    }
+
+    /// Nothing is left to ask.
+    pub fn is_finished(&self) -> bool {
+        self.asked > 0 && self.next.is_none()
+    }
+}
+
+impl Default for GetRetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use veilpost_packet::random::seeded;
+
+    const START: Timestamp = Timestamp::from_secs(1_000_000);
+    const REAL: Pace = Pace(1);
+
+    /// Sends until nothing is planned, with `Stored` answered at once or never within `sendings`.
+    fn sendings(seed: u8, stored: bool, most: u32) -> u32 {
+        let (mut rng, mut now) = (seeded([seed; 32]), START);
+        let mut put = PutRetry::new(&mut rng);
+        loop {
+            put.handle_sent(now, &mut rng, REAL);
+            if stored {
+                put.handle_stored();
+            }
+            match put.next {
+                Some(next) if put.sends < most => now = next,
+                _ => return put.sends,
+            }
+        }
+    }
+
+    #[test]
+    fn a_stored_box_is_still_sent_as_often_as_planned() {
+        let total: u32 = (0..200).map(|seed| sendings(seed, true, 1_000)).sum();
+        // 1 + G with mean 1: 400 expected, standard deviation 20.
+        assert!((320..480).contains(&total), "{total}");
+    }
+
+    #[test]
+    fn an_unstored_box_is_sent_until_it_is_stored() {
+        assert!((0..20).all(|seed| sendings(seed, false, 50) == 50));
+    }
+
+    #[test]
+    fn the_times_of_copies_do_not_depend_on_the_answer() {
+        for seed in 0..50 {
+            let run = |stored: bool| {
+                let mut rng = seeded([seed; 32]);
+                let mut put = PutRetry { planned: 3, ..PutRetry::new(&mut rng) };
+                let mut times = Vec::new();
+                put.handle_sent(START, &mut rng, REAL);
+                if stored {
+                    put.handle_stored();
+                }
+                times.extend(put.next);
+                put.handle_sent(put.next.unwrap(), &mut rng, REAL);
+                times.extend(put.next);
+                times
+            };
+            assert_eq!(run(true), run(false));
+        }
+    }
+
+    #[test]
+    fn one_answered_get_in_eight_is_repeated_once() {
+        let mut rng = seeded([3; 32]);
+        let mut repeats = 0;
+        for _ in 0..4_000 {
+            let mut get = GetRetry::new();
+            get.handle_sent(START, &mut rng, REAL);
+            get.handle_answered(&mut rng);
+            if let Some(next) = get.next {
+                repeats += 1;
+                assert!(next >= START + REPEAT_GAP_FLOOR);
+                get.handle_sent(next, &mut rng, REAL);
+                assert!(get.is_finished());
+            }
+        }
+        assert!((420..580).contains(&repeats), "{repeats}");
+    }
+
+    #[test]
+    fn an_unanswered_get_stops_at_its_bound() {
+        let (mut rng, mut get, mut now) = (seeded([4; 32]), GetRetry::new(), START);
+        loop {
+            get.handle_sent(now, &mut rng, REAL);
+            match get.next {
+                Some(next) => now = next,
+                None => break,
+            }
+        }
+        assert_eq!(get.asked, GETS_MAX);
+    }
+
+    #[test]
+    fn a_get_whose_answer_a_restart_lost_is_asked_again() {
+        let mut rng = seeded([5; 32]);
+        let resumed = GetRetry::resumed(1, START, &mut rng, REAL);
+        assert!(!resumed.is_finished() && resumed.next.unwrap() >= START);
+        assert!(GetRetry::resumed(GETS_MAX, START, &mut rng, REAL).next.is_some());
+        assert_eq!(GetRetry::resumed(0, START, &mut rng, REAL), GetRetry::new());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_a_finished_put_is_stored_and_a_waiting_one_has_a_time(events in proptest::collection::vec(any::<bool>(), 1..60), seed: [u8; 32]) {
+            let (mut rng, mut now) = (seeded(seed), START);
+            let mut put = PutRetry::new(&mut rng);
+            for sent in events {
+                if sent {
+                    put.handle_sent(now, &mut rng, REAL);
+                } else {
+                    put.handle_stored();
+                }
+                now = put.next.unwrap_or(now);
+                if put.sends > 0 {
+                    prop_assert_eq!(put.next.is_none(), put.is_finished());
+                }
+            }
+        }
+    }
+}

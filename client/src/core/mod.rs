@@ -1,0 +1,396 @@
+//! The client's engine: commands, frames and finished packets come in; frames, jobs, events and answers come out. It opens no
+//! socket, reads no clock and draws from its own seeded generator only. Its one dependence on the outside is the store, which
+//! the caller hands in (on disk, or in memory for simulations).
+//!
+//! ```text
+//! handle_command ----+                                 +--> poll_answer, poll_event     (to the local API)
+//! handle_connected --+   store: one transaction each   +--> poll_job -> worker -> handle_built
+//! handle_frame ------+-> memory follows after commit --+--> poll_frame                  (to the entry)
+//! handle_delivered --+                                 +--> next_wake
+//! ```
+//! | module | holds |
+//! |---|---|
+//! | `work` | what happens inside one transaction |
+//! | `writing` | boxes on their way out: slots, copies, files, decoys |
+//! | `reading` | digests, windows, boxes on their way in |
+//! | `inviting` | invitations made and opened |
+//! | `asking` | contacts, safety numbers, texts and files to send |
+//! | `session`, `sending` | connections; packets that are built and sent |
+//! | `types` | errors, answers, what is remembered of packets on their way |
+//! | `parcel` | how sealed messages lie in boxes |
+//! | `build` | jobs for the packet workers |
+
+mod asking;
+mod build;
+mod inviting;
+mod parcel;
+mod reading;
+mod sending;
+mod session;
+mod types;
+mod work;
+mod writing;
+
+pub use build::{BuildJob, Built};
+pub use types::{Answer, CoreError, Counters, Session, Status, Ticket};
+pub use work::Event;
+
+use crate::{
+    digests::DigestTracker,
+    store::{
+        Store,
+        contacts::ContactId,
+        digests, messages, meta,
+        streams::{self, Fetch, FetchKey, OutboxId, Outgoing, StreamId, StreamKind},
+    },
+    traffic::{Clocks, Ready},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+use types::{Connection, InFlight, PendingAck, Preparing, Purpose, WaitingAccept, WaitingInvite};
+use veilpost_packet::{
+    boxes::{BoxTag, StreamRoot},
+    codec::DecodeError,
+    command::Reply,
+    frame::{Frame, FrameKind},
+    ids::SurbId,
+    random::{self, EngineRng},
+    sphinx::Unwrapped,
+    time::{Tick, Timestamp},
+};
+use veilpost_pki::{AuthoritySet, Document, Params, UnverifiedDocument};
+use work::{Effects, Work};
+
+/// Replies older than this are dropped and counted: what comes later tells more about a path than it is worth.
+pub const REPLY_DEADLINE: Duration = Duration::from_secs(60);
+/// Packets whose replies are awaited at most; beyond it the oldest is given up. At default rates about 60 are out.
+const IN_FLIGHT_MAX: usize = 8_192;
+/// Acknowledgements that wait at most.
+const ACKS_MAX: usize = 1_000;
+/// Events that wait for the shell at most; beyond it the oldest is dropped, and a shell reads the history anew.
+const EVENTS_MAX: usize = 4_096;
+/// How often old digests and receipts are looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// The engine.
+pub struct Core {
+    store: Store,
+    rng: EngineRng,
+    authorities: AuthoritySet,
+    document: Option<Document>,
+    connection: Option<Connection>,
+    connections: u64,
+    jobs: u64,
+    outbox: BTreeMap<OutboxId, Outgoing>,
+    files: Vec<StreamId>,
+    decoys: Option<StreamId>,
+    fetches: BTreeMap<FetchKey, Fetch>,
+    expected: BTreeMap<BoxTag, Vec<FetchKey>>,
+    watched: BTreeMap<StreamId, u64>,
+    tracker: DigestTracker,
+    unsaved_digests: Vec<veilpost_packet::digest::SignedDigest>,
+    preparing: BTreeSet<Preparing>,
+    in_flight: BTreeMap<SurbId, InFlight>,
+    acks: VecDeque<PendingAck>,
+    events: VecDeque<Event>,
+    answers: VecDeque<(Ticket, Result<Answer, CoreError>)>,
+    invites: BTreeMap<ContactId, WaitingInvite>,
+    accepts: BTreeMap<ContactId, WaitingAccept>,
+    next_housekeeping: Timestamp,
+    mailbox_full: Option<Timestamp>,
+    other_document: Option<Timestamp>,
+    refused: Option<Timestamp>,
+    clock_slow: Option<Timestamp>,
+    counters: Counters,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Takes up where the store left off.
+    ///
+    /// # Errors
+    /// If the store cannot be read or has no account.
+    pub fn new(now: Timestamp, store: Store, authorities: AuthoritySet, rng: EngineRng) -> Result<Self, CoreError> {
+        let connection = store.connection();
+        crate::store::account::load(connection)?;
+        let tracker = DigestTracker::new(now, &digests::chains(connection)?, digests::tags(connection)?);
+        let outbox = streams::unfinished(connection)?.into_iter().map(|out| (out.id, out)).collect();
+        let files = streams::of_kinds(connection, &[StreamKind::FileOut])?.iter().map(|stream| stream.id).collect();
+        let mut core = Self {
+            document: load_document(&store, &authorities, now),
+            store,
+            rng,
+            authorities,
+            connection: None,
+            connections: 0,
+            jobs: 0,
+            outbox,
+            files,
+            decoys: None,
+            fetches: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            watched: BTreeMap::new(),
+            tracker,
+            unsaved_digests: Vec::new(),
+            preparing: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
+            acks: VecDeque::new(),
+            events: VecDeque::new(),
+            answers: VecDeque::new(),
+            invites: BTreeMap::new(),
+            accepts: BTreeMap::new(),
+            next_housekeeping: now,
+            mailbox_full: None,
+            other_document: None,
+            refused: None,
+            clock_slow: None,
+            counters: Counters::default(),
+        };
+        core.load_reading(now)?;
+        Ok(core)
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Gives the store back, as the end of a process does: everything else is forgotten.
+    pub fn into_store(self) -> Store {
+        self.store
+    }
+
+    /// The document in use.
+    pub fn document(&self) -> Option<&Document> {
+        self.document.as_ref()
+    }
+
+    /// Counters since the start.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// What a person sees.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn status(&self, now: Timestamp) -> Result<Status, CoreError> {
+        let mut warnings = Vec::new();
+        if self.connection.is_some() && self.document.is_none() {
+            warnings.push("connected, but no valid network document yet".to_owned());
+        }
+        if self.document.as_ref().is_some_and(|document| now >= document.valid_until) {
+            warnings.push("the network document has expired; waiting for a newer one".to_owned());
+        }
+        let recently = |at: Option<Timestamp>| at.is_some_and(|at| now.since(at) < Duration::from_secs(3_600));
+        if recently(self.mailbox_full) {
+            warnings.push("a mailbox is full; messages are tried again until there is room".to_owned());
+        }
+        if recently(self.other_document) {
+            warnings.push(
+                "a mailbox works by another network document than this client: the entry may be lying".to_owned(),
+            );
+        }
+        if recently(self.refused) {
+            warnings.push("a mailbox refused a message, which is tried again; check this computer's clock".to_owned());
+        }
+        if recently(self.clock_slow) {
+            warnings.push("this computer's clock is slow: set it right, or messages will not be found".to_owned());
+        }
+        if self.tracker.gaps() > 0 {
+            warnings.push("some digests are missing and have been asked for; messages may be late".to_owned());
+        }
+        Ok(Status {
+            connected: self.connection.as_ref().is_some_and(|connection| connection.clocks.is_some()),
+            epoch: self.document.as_ref().map(|document| document.epoch.0),
+            queued: messages::queued(self.store.connection())?,
+            warnings,
+        })
+    }
+
+    /// A frame from the entry. Packets come through [`Core::handle_delivered`] instead, unwrapped.
+    ///
+    /// # Errors
+    /// A stream that cannot be followed any more: close the link. Bad documents and digests are dropped with a warning.
+    pub fn handle_frame(&mut self, now: Timestamp, frame: &Frame) -> Result<(), DecodeError> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        match frame.kind() {
+            FrameKind::Document => {
+                for record in connection.documents.push(frame.body())? {
+                    if let Err(error) = self.handle_document(now, &record) {
+                        tracing::warn!(%error, "a network document was refused");
+                    }
+                }
+            }
+            FrameKind::Digest => {
+                for record in connection.digests.push(frame.body())? {
+                    self.handle_digest(now, &record);
+                }
+            }
+            FrameKind::Packet | FrameKind::Dummy | FrameKind::Hello | FrameKind::Want => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a network document: from the entry, or from a file.
+    ///
+    /// # Errors
+    /// In words for a person.
+    pub fn handle_document(&mut self, now: Timestamp, bytes: &[u8]) -> Result<(), CoreError> {
+        let document = UnverifiedDocument::from_bytes(bytes)?.verify(&self.authorities, now)?;
+        if self.document.as_ref().is_some_and(|ours| ours.epoch >= document.epoch && ours.valid_until > now) {
+            return Ok(());
+        }
+        self.store.transaction(|tx| meta::set(tx, DOCUMENT, bytes))?;
+        if let Some(connection) = &mut self.connection {
+            connection.clocks = Some(Clocks::start(now, &document.params, &mut self.rng));
+            connection.ready = Ready::default();
+            connection.building.clear();
+        }
+        self.preparing.clear();
+        self.document = Some(document);
+        Ok(())
+    }
+
+    /// A reply that came for this session, unwrapped by the shell.
+    pub fn handle_delivered(&mut self, now: Timestamp, unwrapped: Unwrapped) {
+        let Unwrapped::Deliver { surb: Some(id), payload, .. } = unwrapped else {
+            self.counters.bad_replies += 1;
+            return;
+        };
+        let reply = self.in_flight.remove(&id).filter(|flight| now.since(flight.sent) <= REPLY_DEADLINE);
+        let opened = reply.and_then(|flight| {
+            let reply = Reply::decode(&flight.recovery.open(&payload)?).ok()?;
+            Some((flight, reply))
+        });
+        let Some((flight, reply)) = opened else {
+            self.counters.bad_replies += 1;
+            return;
+        };
+        if self.document.as_ref().is_some_and(|ours| ours.hash() != reply.document) {
+            self.counters.bad_replies += 1;
+            self.other_document = Some(now);
+            return;
+        }
+        self.counters.replies += 1;
+        let result = match flight.purpose {
+            Purpose::Put(id, _) => self.handle_put_answer(now, id, flight.mailbox, reply.answer),
+            Purpose::Get(key, _) => self.handle_get_answer(now, key, reply.answer),
+            Purpose::Ack | Purpose::Loop => Ok(()),
+        };
+        if let Err(error) = result {
+            // The disk or the database: the box is asked for or sent again later.
+            tracing::error!(%error, "a reply could not be kept");
+        }
+    }
+
+    /// Work that waits for time alone: receipts, digests to keep, replies that never came.
+    pub fn handle_timers(&mut self, now: Timestamp) {
+        self.answer_late(now);
+        if now < self.next_housekeeping {
+            return;
+        }
+        self.next_housekeeping = now + HOUSEKEEPING;
+        let Some(params) = self.document.as_ref().map(|document| document.params.clone()) else { return };
+        self.next_housekeeping = now + params.hurry(HOUSEKEEPING);
+        let before = self.in_flight.len();
+        self.in_flight.retain(|_, flight| now.since(flight.sent) <= REPLY_DEADLINE);
+        self.counters.lost += (before - self.in_flight.len()) as u64;
+        let oldest = Tick::at(now - params.digest_history, params.tick);
+        self.tracker.forget_before(oldest);
+        let unsaved = std::mem::take(&mut self.unsaved_digests);
+        let kept = self.transaction(now, |work| {
+            for signed in &unsaved {
+                digests::insert(work.tx, signed.digest(), signed.hash())?;
+            }
+            digests::remove_before(work.tx, oldest)?;
+            work.expire_invitations()?;
+            work.send_due_receipts()
+        });
+        if let Err(error) = kept {
+            tracing::error!(%error, "housekeeping failed and is tried again");
+            self.unsaved_digests = unsaved;
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The next answer to a command that took time.
+    pub fn poll_answer(&mut self) -> Option<(Ticket, Result<Answer, CoreError>)> {
+        self.answers.pop_front()
+    }
+
+    /// When to call again at the latest, if nothing comes in.
+    pub fn next_wake(&self) -> Timestamp {
+        let clocks = self.connection.as_ref().and_then(|connection| connection.clocks.as_ref());
+        let tick = clocks.map_or(Timestamp::FAR_FUTURE, Clocks::next_wake);
+        let invites = self.invites.values().map(|invite| invite.until);
+        let answers = invites.chain(self.accepts.values().map(|accept| accept.until)).min();
+        tick.min(self.next_housekeeping).min(answers.unwrap_or(Timestamp::FAR_FUTURE))
+    }
+
+    /// Runs one transaction and lets memory follow it.
+    fn transaction<T>(
+        &mut self,
+        now: Timestamp,
+        run: impl FnOnce(&mut Work<'_>) -> Result<T, CoreError>,
+    ) -> Result<T, CoreError> {
+        let params = self.document.as_ref().map_or_else(Params::standard, |document| document.params.clone());
+        let (rng, network) = (&mut self.rng, self.authorities.network());
+        let (value, effects) = self.store.transaction(|tx| {
+            let mut work = Work { tx, now, rng, network, params: &params, effects: Effects::default() };
+            let value = run(&mut work)?;
+            Ok::<_, CoreError>((value, work.effects))
+        })?;
+        self.apply_effects(now, effects)?;
+        Ok(value)
+    }
+
+    fn apply_effects(&mut self, now: Timestamp, effects: Effects) -> Result<(), CoreError> {
+        self.outbox.extend(effects.outgoing.into_iter().map(|out| (out.id, out)));
+        for id in effects.withdrawn {
+            self.outbox.remove(&id);
+        }
+        for event in effects.events {
+            self.push_event(event);
+        }
+        for stream in effects.watch.into_iter().chain(effects.moved) {
+            self.watch(now, stream)?;
+        }
+        Ok(())
+    }
+
+    fn push_event(&mut self, event: Event) {
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}
+
+/// Name of the newest network document among the store's single values.
+const DOCUMENT: &str = "network.document";
+
+fn load_document(store: &Store, authorities: &AuthoritySet, now: Timestamp) -> Option<Document> {
+    let bytes = meta::get(store.connection(), DOCUMENT).ok()??;
+    UnverifiedDocument::from_bytes(&bytes).ok()?.verify(authorities, now).ok()
+}
+
+/// The root of a fresh stream.
+fn fresh_root(rng: &mut EngineRng) -> StreamRoot {
+    StreamRoot::new(random::bytes(rng))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests;

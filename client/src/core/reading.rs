@@ -1,0 +1,404 @@
+//! Boxes on their way in: digests, windows over streams, Gets and what they bring.
+
+use super::{
+    ACKS_MAX, Core, CoreError,
+    types::{PendingAck, Preparing},
+    work::Work,
+};
+use crate::{
+    arq::{GetRetry, Pace},
+    content::Message,
+    core::parcel,
+    digests::News,
+    signal,
+    store::streams::{self, Fetch, FetchKey, Stream, StreamId, StreamKind},
+};
+use std::time::Duration;
+use veilpost_packet::{
+    boxes::{BoxTag, ExpectedBox, SealedBox},
+    command::Answer,
+    digest::SignedDigest,
+    primitives::Secret32,
+    random::exponential,
+    time::{Tick, Timestamp},
+};
+
+/// Boxes beyond the highest seen that are looked for in digests.
+pub(super) const LOOK_AHEAD: u64 = 256;
+/// Fetches that are kept in memory at most; digests that name more wait for a restart. A day of decoys has about 900.
+const FETCHES_MAX: usize = 100_000;
+/// A digest this many ticks old is late: its hits wait.
+const LATE_TICKS: u32 = 3;
+/// A digest this many ticks ahead of our clock is taken all the same: it is signed and chained, and our clock is slow.
+const AHEAD_TICKS: u32 = 75;
+/// Boxes that a window spans at most. Its writer has at most 256 unreceipted ones, so what lies further back is lost; and a
+/// writer who leaves holes on purpose must not make its reader look for ever more boxes.
+const SPAN_MAX: u64 = 1_024;
+/// Where the window begins anew when it would span more.
+const SPAN_KEPT: u64 = 512;
+/// Mean wait of a late digest's hits.
+const LATE_MEAN: Duration = Duration::from_secs(600);
+/// Mean wait of an acknowledgement.
+const ACK_MEAN: Duration = Duration::from_secs(1_800);
+
+impl Core {
+    /// Takes up boxes that wait, and the windows of all streams that are read.
+    pub(super) fn load_reading(&mut self, now: Timestamp) -> Result<(), CoreError> {
+        let pace = Pace(self.document.as_ref().map_or(1, |document| document.params.hurry));
+        for mut fetch in streams::pending_fetches(self.store.connection())? {
+            fetch.retry = GetRetry::resumed(fetch.retry.asked, now, &mut self.rng, pace);
+            if fetch.seen.is_none() {
+                self.expect(&fetch);
+            }
+            self.fetches.insert(fetch.key, fetch);
+        }
+        let read = [StreamKind::MessagesIn, StreamKind::FileIn, StreamKind::AnswerIn, StreamKind::OfferIn];
+        for stream in streams::of_kinds(self.store.connection(), &read)? {
+            self.watch(now, stream.id)?;
+        }
+        Ok(())
+    }
+
+    /// Looks for a known box in digests.
+    pub(super) fn expect(&mut self, fetch: &Fetch) {
+        self.expected.entry(BoxTag::of(&fetch.id)).or_default().push(fetch.key);
+    }
+
+    /// Looks for the boxes of a stream's window in the digests to come, and in those of the last day.
+    pub(super) fn watch(&mut self, now: Timestamp, id: StreamId) -> Result<(), CoreError> {
+        let connection = self.store.connection();
+        let Ok(stream) = streams::by_id(connection, id) else { return Ok(()) };
+        let mut cap = streams::read_cap(connection, id)?;
+        let highest = streams::highest_seen(connection, id)?.map_or(cap.index(), |highest| highest + 1);
+        let end = stream.boxes.unwrap_or(u64::MAX).min(highest.max(cap.index()) + LOOK_AHEAD);
+        let end = if stream.boxes.is_none() { end.min(cap.index() + SPAN_MAX) } else { end };
+        let from = self.watched.get(&id).copied().unwrap_or(cap.index()).max(cap.index());
+        let known = if self.watched.contains_key(&id) { Vec::new() } else { streams::known_indices(connection, id)? };
+        while cap.index() < from {
+            cap.advance();
+        }
+        let mut named = Vec::new();
+        while cap.index() < end {
+            let index = cap.index();
+            if !known.contains(&index)
+                && let Ok(expected) = cap.expected()
+            {
+                let (tag, key) = (BoxTag::of(&expected.id), FetchKey { stream: id, index });
+                self.expected.entry(tag).or_default().push(key);
+                if self.tracker.has_named(&tag) {
+                    named.push(tag);
+                }
+            }
+            cap.advance();
+        }
+        self.watched.insert(id, end.max(from));
+        self.handle_hits(now, named, Duration::ZERO)
+    }
+
+    /// A digest as the entry relayed it.
+    pub(super) fn handle_digest(&mut self, now: Timestamp, bytes: &[u8]) {
+        let Some(document) = self.document.clone() else { return };
+        let Ok(signed) = SignedDigest::verify(bytes) else { return };
+        let digest = signed.digest();
+        let ours = digest.network == document.network && digest.district.0 == 0;
+        if !ours || !document.mailboxes.iter().any(|mailbox| mailbox.id == digest.mailbox) {
+            return;
+        }
+        let params = &document.params;
+        let oldest = Tick::at(now - params.digest_history, params.tick);
+        let current = Tick::at(now, params.tick);
+        if digest.tick > Tick(current.0.saturating_add(AHEAD_TICKS)) {
+            self.clock_slow = Some(now);
+            return;
+        }
+        if digest.tick > Tick(current.0.saturating_add(LATE_TICKS)) {
+            self.clock_slow = Some(now);
+        }
+        if self.tracker.handle(now, &signed, oldest) == News::Known {
+            return;
+        }
+        let late = current.0.saturating_sub(digest.tick.0) > LATE_TICKS;
+        let mean = if late { params.hurry(LATE_MEAN) } else { Duration::ZERO };
+        let tags = digest.tags.clone();
+        self.unsaved_digests.push(signed);
+        if let Err(error) = self.handle_hits(now, tags, mean) {
+            tracing::error!(%error, "a digest could not be kept");
+        }
+    }
+
+    /// Boxes of ours that a digest named: they are to be fetched.
+    fn handle_hits(&mut self, now: Timestamp, tags: Vec<BoxTag>, mean: Duration) -> Result<(), CoreError> {
+        let mut hits = Vec::new();
+        for tag in tags {
+            for key in self.expected.remove(&tag).unwrap_or_default() {
+                hits.push((tag, key));
+            }
+        }
+        if hits.is_empty() {
+            return Ok(());
+        }
+        let result = self.keep_hits(now, &hits, mean);
+        if result.is_err() {
+            // The disk is full, perhaps: the next digest, or a restart, finds them again.
+            self.expected.extend(hits.iter().map(|(tag, key)| (*tag, vec![*key])));
+        }
+        result
+    }
+
+    fn keep_hits(&mut self, now: Timestamp, hits: &[(BoxTag, FetchKey)], mean: Duration) -> Result<(), CoreError> {
+        let known: Vec<(FetchKey, Option<Fetch>)> =
+            hits.iter().map(|(_, key)| (*key, self.fetches.get(key).cloned())).collect();
+        let fetches = self.transaction(now, |work| {
+            let mut fetches = Vec::new();
+            for (key, known) in known {
+                let wait = exponential(work.rng, mean);
+                let fetch = match known {
+                    Some(mut fetch) => {
+                        fetch.due = Some(now + fetch.absence + wait);
+                        fetch.seen = Some(now);
+                        streams::set_seen(work.tx, key, now, now + fetch.absence + wait)?;
+                        fetch
+                    }
+                    None => {
+                        let Some(expected) = work.expected_box(key)? else { continue };
+                        let fetch = new_fetch(key, &expected, now, now + wait);
+                        streams::push_fetch(work.tx, &fetch)?;
+                        fetch
+                    }
+                };
+                work.effects.moved.push(key.stream);
+                fetches.push(fetch);
+            }
+            work.effects.moved.dedup();
+            // The window of decoys is what was put, never what may come.
+            let tx = work.tx;
+            work.effects.moved.retain(|id| streams::by_id(tx, *id).is_ok_and(|row| row.kind != StreamKind::Decoys));
+            Ok(fetches)
+        })?;
+        for fetch in fetches {
+            if self.fetches.len() < FETCHES_MAX {
+                self.fetches.insert(fetch.key, fetch);
+            }
+        }
+        Ok(())
+    }
+
+    /// The box that was named first of those that are due and were never asked for.
+    pub(super) fn next_get(&self, now: Timestamp) -> Option<FetchKey> {
+        let fresh = self.fetches.values().filter(|fetch| {
+            fetch.retry.asked == 0 && !fetch.retry.answered && !self.preparing.contains(&Preparing::Get(fetch.key))
+        });
+        let due = fresh.filter_map(|fetch| Some((fetch.due.filter(|due| *due <= now)?, fetch.key)));
+        due.min().map(|(_, key)| key)
+    }
+
+    pub(super) fn handle_get_sent(&mut self, now: Timestamp, key: FetchKey, pace: Pace) -> Result<(), CoreError> {
+        self.preparing.remove(&Preparing::Get(key));
+        let Some(fetch) = self.fetches.get_mut(&key) else { return Ok(()) };
+        fetch.retry.handle_sent(now, &mut self.rng, pace);
+        // This asking counts once it stayed unanswered: one whose answer a restart loses is no fault of the mailbox's.
+        let unanswered = fetch.retry.asked.saturating_sub(1);
+        let over = fetch.retry.is_finished() && fetch.retry.answered;
+        if over {
+            self.fetches.remove(&key);
+        }
+        Ok(self.store.transaction(|tx| streams::set_asked(tx, key, unanswered))?)
+    }
+
+    pub(super) fn handle_get_answer(&mut self, now: Timestamp, key: FetchKey, answer: Answer) -> Result<(), CoreError> {
+        let Some(fetch) = self.fetches.get(&key).cloned() else { return Ok(()) };
+        let stream = streams::by_id(self.store.connection(), key.stream)?;
+        match answer {
+            // A box that does not open is the mailbox's fault: as if nothing had come, and above all not acknowledged.
+            Answer::Found(sealed) if !self.handle_found(now, &stream, &fetch, &sealed)? => return Ok(()),
+            Answer::Found(_) => {}
+            Answer::Absent | Answer::Gone if stream.kind == StreamKind::OfferIn => {
+                return self.offer_missing(now, &stream, key, answer == Answer::Gone);
+            }
+            // Its own digest named it: a fault of the mailbox, or a restart. Asked again as if nothing had come.
+            Answer::Absent => return Ok(()),
+            Answer::Gone => self.store.transaction(|tx| streams::set_done(tx, key, None))?,
+            _ => return Ok(()),
+        }
+        if let Some(fetch) = self.fetches.get_mut(&key) {
+            fetch.retry.handle_answered(&mut self.rng);
+            if fetch.retry.is_finished() {
+                self.fetches.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_found(
+        &mut self,
+        now: Timestamp,
+        stream: &Stream,
+        fetch: &Fetch,
+        sealed: &SealedBox,
+    ) -> Result<bool, CoreError> {
+        if streams::is_done(self.store.connection(), fetch.key)? {
+            return Ok(true);
+        }
+        let network = self.authorities.network();
+        if stream.kind == StreamKind::OfferIn {
+            return self.handle_offer(now, stream, fetch.key, sealed);
+        }
+        let read = self.transaction(now, |work| {
+            let content = match stream.kind {
+                // Its content is nothing; that it is ours shows in its id and signature.
+                StreamKind::Decoys if sealed.id == fetch.id && sealed.verify(&network).is_some() => Ok(Vec::new()),
+                StreamKind::Decoys => return Ok(Read::Unopened),
+                _ => match work.expected_box(fetch.key)? {
+                    Some(expected) => expected.open(&network, sealed),
+                    None => return Ok(Read::Known),
+                },
+            };
+            let Ok(content) = content else { return Ok(Read::Unopened) };
+            streams::set_done(work.tx, fetch.key, None)?;
+            let read = work.read_box(stream, fetch.key, &content)?;
+            work.move_window(stream)?;
+            Ok(read)
+        })?;
+        match read {
+            Read::Good => self.counters.boxes_read += 1,
+            Read::Bad => self.counters.bad_boxes += 1,
+            Read::Unopened => {
+                self.counters.bad_boxes += 1;
+                return Ok(false);
+            }
+            Read::Known => {}
+        }
+        let acked = matches!(stream.kind, StreamKind::MessagesIn | StreamKind::FileIn | StreamKind::Decoys);
+        if acked && !fetch.unacked && self.acks.len() < ACKS_MAX {
+            let mean = self.document.as_ref().map_or(ACK_MEAN, |document| document.params.hurry(ACK_MEAN));
+            let due = now + exponential(&mut self.rng, mean);
+            self.acks.push_back(PendingAck { due, id: fetch.id, secret: fetch.ack_secret.clone() });
+        }
+        Ok(true)
+    }
+
+    /// Asks for a box that no digest has named to us: only for the offer of an invitation, once per holder.
+    pub(super) fn fetch_unnamed(&mut self, now: Timestamp, fetch: Fetch) {
+        self.fetches.insert(fetch.key, Fetch { seen: Some(now), due: Some(now), ..fetch });
+    }
+}
+
+pub(super) fn new_fetch(key: FetchKey, expected: &ExpectedBox, seen: Timestamp, due: Timestamp) -> Fetch {
+    Fetch {
+        key,
+        id: expected.id,
+        ack_secret: Secret32::clone(&expected.ack_secret),
+        absence: Duration::ZERO,
+        unacked: false,
+        seen: Some(seen),
+        due: Some(due),
+        retry: GetRetry::new(),
+    }
+}
+
+/// What reading a box came to.
+pub(super) enum Read {
+    Good,
+    Bad,
+    Known,
+    /// Not the box that was asked for, or damaged on the way.
+    Unopened,
+}
+
+impl Work<'_> {
+    /// A box of a stream that we read; `None` if it lies before the window: it was read.
+    pub(super) fn expected_box(&self, key: FetchKey) -> Result<Option<ExpectedBox>, CoreError> {
+        let mut cap = streams::read_cap(self.tx, key.stream)?;
+        if key.index < cap.index() {
+            return Ok(None);
+        }
+        while cap.index() < key.index {
+            cap.advance();
+        }
+        Ok(cap.expected().ok())
+    }
+
+    fn read_box(&mut self, stream: &Stream, key: FetchKey, content: &[u8]) -> Result<Read, CoreError> {
+        match stream.kind {
+            StreamKind::Decoys => Ok(Read::Good),
+            StreamKind::MessagesIn => self.read_part(stream, key, content),
+            StreamKind::FileIn => {
+                self.take_piece(stream, key, content)?;
+                Ok(Read::Good)
+            }
+            StreamKind::AnswerIn => self.read_answer(stream, content),
+            // Handled in a transaction of its own making, see `handle_offer`.
+            StreamKind::OfferIn => Ok(Read::Bad),
+            StreamKind::MessagesOut | StreamKind::FileOut | StreamKind::OfferOut | StreamKind::AnswerOut => {
+                Ok(Read::Bad)
+            }
+        }
+    }
+
+    /// One box of a message; reads the message when it is whole.
+    fn read_part(&mut self, stream: &Stream, key: FetchKey, content: &[u8]) -> Result<Read, CoreError> {
+        let Some(contact) = stream.contact else { return Ok(Read::Bad) };
+        let Ok(piece) = parcel::Piece::read(content) else { return Ok(Read::Bad) };
+        let Some(first) = key.index.checked_sub(u64::from(piece.part)) else { return Ok(Read::Bad) };
+        let parts = u64::from(piece.parts);
+        streams::set_done(self.tx, key, Some(content))?;
+        let kept = streams::contents(self.tx, stream.id, first, parts)?;
+        if kept.len() as u64 != parts {
+            return Ok(Read::Good);
+        }
+        streams::drop_contents(self.tx, stream.id, first, parts)?;
+        let mut payload = Vec::new();
+        for ((_, content), number) in kept.iter().zip(0u8..) {
+            match parcel::Piece::read(content) {
+                Ok(part) if part.part == number && part.parts == piece.parts => payload.extend_from_slice(part.bytes),
+                _ => return Ok(Read::Bad),
+            }
+        }
+        let Ok(sealed) = parcel::messages(&payload) else { return Ok(Read::Bad) };
+        let mut read = Read::Good;
+        for one in sealed {
+            match signal::decrypt(self.tx, contact, &one, self.now, self.rng) {
+                Ok(plain) => match Message::decode(&plain) {
+                    Ok(message) => self.apply(contact, message)?,
+                    Err(_) => read = Read::Bad,
+                },
+                Err(signal::SignalError::Store(error)) => return Err(error.into()),
+                Err(error) => {
+                    tracing::debug!(%error, "a message was dropped");
+                    read = Read::Bad;
+                }
+            }
+        }
+        Ok(read)
+    }
+
+    /// Forgets the keys of boxes that are read, from the lowest on.
+    fn move_window(&mut self, stream: &Stream) -> Result<(), CoreError> {
+        if stream.kind == StreamKind::Decoys {
+            return Ok(());
+        }
+        let mut cap = streams::read_cap(self.tx, stream.id)?;
+        let before = cap.index();
+        loop {
+            let key = FetchKey { stream: stream.id, index: cap.index() };
+            let kept = !streams::contents(self.tx, stream.id, key.index, 1)?.is_empty();
+            if kept || !streams::is_done(self.tx, key)? {
+                break;
+            }
+            streams::remove_fetch(self.tx, key)?;
+            cap.advance();
+        }
+        let highest = streams::highest_seen(self.tx, stream.id)?.unwrap_or(0);
+        if stream.boxes.is_none() && highest.saturating_sub(cap.index()) + LOOK_AHEAD > SPAN_MAX {
+            while cap.index() + SPAN_KEPT < highest {
+                streams::remove_fetch(self.tx, FetchKey { stream: stream.id, index: cap.index() })?;
+                cap.advance();
+            }
+        }
+        if cap.index() > before {
+            streams::set_read_cap(self.tx, stream.id, &cap)?;
+            self.effects.moved.push(stream.id);
+        }
+        Ok(())
+    }
+}

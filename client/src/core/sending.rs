@@ -1,0 +1,140 @@
+//! Packets on their way out: what is built next, and what a tick sends.
+
+use super::{
+    Core, IN_FLIGHT_MAX,
+    build::{BuildJob, Built, Slot},
+    types::{InFlight, Prepared, Preparing, Purpose},
+};
+use crate::arq::Pace;
+use veilpost_packet::{
+    command::Command as MailboxCommand,
+    frame::{Flags, Frame, FrameKind},
+    ids::{NodeId, SurbId},
+    random,
+    sphinx::Hop,
+    time::Timestamp,
+};
+use veilpost_pki::{Params, topology};
+
+impl Core {
+    /// The next packet to build. The shell runs it on a worker and hands the result to [`Core::handle_built`].
+    pub fn poll_job(&mut self, now: Timestamp) -> Option<BuildJob> {
+        if self.document.as_ref().is_none_or(|document| now >= document.valid_until) {
+            return None;
+        }
+        self.connection.as_ref()?.clocks.as_ref()?;
+        match self.next_work(now) {
+            Ok(Some((purpose, command, mailbox))) => self.job(purpose, command, mailbox),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::error!(%error, "nothing can be prepared for sending");
+                None
+            }
+        }
+    }
+
+    fn job(&mut self, purpose: Purpose, command: MailboxCommand, mailbox: Option<NodeId>) -> Option<BuildJob> {
+        let document = self.document.clone()?;
+        let mailbox = match mailbox {
+            Some(id) => id,
+            None => random::pick(&mut self.rng, &document.mailboxes)?.id,
+        };
+        let connection = self.connection.as_ref()?;
+        let session = Hop { address: connection.address.0, key: connection.secret.public() };
+        let route = topology::forward_route(&mut self.rng, &document, &connection.entry, &mailbox)?;
+        let surb_route = topology::reply_route(&mut self.rng, &document, &connection.entry, session)?;
+        let surb_id = loop {
+            if let Some(id) = SurbId::new(random::bytes(&mut self.rng)) {
+                break id;
+            }
+        };
+        self.jobs += 1;
+        let job = BuildJob {
+            number: self.jobs,
+            session: connection.number,
+            secret: random::bytes(&mut self.rng),
+            route,
+            delays: topology::delays(&mut self.rng, &document),
+            surb_id,
+            surb_secret: random::bytes(&mut self.rng),
+            surb_route,
+            surb_delays: topology::delays(&mut self.rng, &document),
+            mailbox,
+            command,
+        };
+        match &purpose {
+            Purpose::Put(id, _) => self.preparing.insert(Preparing::Put(*id)),
+            Purpose::Get(key, _) => self.preparing.insert(Preparing::Get(*key)),
+            Purpose::Ack | Purpose::Loop => false,
+        };
+        self.connection.as_mut()?.building.insert(job.number, purpose);
+        Some(job)
+    }
+
+    /// A finished packet. One for a session or document that is over is dropped; its content is prepared anew.
+    pub fn handle_built(&mut self, built: Built) {
+        let Some(connection) = self.connection.as_mut().filter(|connection| connection.number == built.session) else {
+            return;
+        };
+        let Some(purpose) = connection.building.remove(&built.number) else { return };
+        let slot = purpose.slot();
+        let prepared = Prepared { purpose, built };
+        match slot {
+            Slot::Put => connection.ready.puts.push_back(prepared),
+            Slot::Decoy => connection.ready.decoy = Some(prepared),
+            Slot::Upkeep => connection.ready.upkeep = Some(prepared),
+            Slot::Get => connection.ready.gets.push_back(prepared),
+            Slot::Loop => connection.ready.loops.push_back(prepared),
+        }
+    }
+
+    /// The frame of the next tick that is due.
+    pub fn poll_frame(&mut self, now: Timestamp) -> Option<Frame> {
+        loop {
+            let document = self.document.as_ref().filter(|document| now < document.valid_until)?;
+            let (epoch, params) = (document.epoch, document.params.clone());
+            let connection = self.connection.as_mut()?;
+            let tick = connection.clocks.as_mut()?.poll(now, &params)?;
+            if tick == crate::traffic::Tick::Loop
+                && let Some(want) = self.tracker.next_want(now)
+            {
+                return Some(want.to_frame());
+            }
+            let Some(prepared) = connection.ready.take(tick) else {
+                self.counters.unready_ticks += 1;
+                continue;
+            };
+            if let Some(packet) = self.handle_sending(now, prepared, &params) {
+                self.counters.sent += 1;
+                let frame = Frame::new(FrameKind::Packet, Flags::for_epoch(epoch), packet.as_bytes());
+                return Some(frame.expect("a packet fills a frame's body exactly"));
+            }
+        }
+    }
+
+    fn handle_sending(
+        &mut self,
+        now: Timestamp,
+        prepared: Prepared,
+        params: &Params,
+    ) -> Option<veilpost_packet::sphinx::Packet> {
+        let Prepared { purpose, built } = prepared;
+        let (packet, recovery) = built.result.inspect_err(|error| tracing::error!(%error, "packet")).ok()?;
+        let kept = match &purpose {
+            Purpose::Put(id, _) => self.handle_put_sent(now, *id, Pace(params.hurry)),
+            Purpose::Get(key, _) => self.handle_get_sent(now, *key, Pace(params.hurry)),
+            Purpose::Ack | Purpose::Loop => Ok(()),
+        };
+        if let Err(error) = kept {
+            // A packet leaves only after its commit. A tick without a frame is seen; a disk that fails is worse.
+            tracing::error!(%error, "nothing is sent, as the disk does not keep what was sent");
+            return None;
+        }
+        if self.in_flight.len() >= IN_FLIGHT_MAX {
+            let oldest = self.in_flight.iter().min_by_key(|(_, flight)| flight.sent).map(|(id, _)| *id);
+            oldest.map(|id| self.in_flight.remove(&id));
+        }
+        self.in_flight.insert(built.surb_id, InFlight { purpose, mailbox: built.mailbox, recovery, sent: now });
+        Some(packet)
+    }
+}

@@ -1,0 +1,96 @@
+//! Connections: which entry, which secrets, and what is forgotten with them.
+
+use super::{
+    Core,
+    types::{Connection, CoreError, Session},
+    work::Event,
+};
+use crate::{
+    store::meta,
+    traffic::{Clocks, Ready},
+};
+use std::{collections::BTreeMap, sync::Arc};
+use veilpost_packet::{
+    frame::{Hello, RecordJoiner},
+    geometry::{DIGEST_MAX, DOCUMENT_MAX},
+    ids::{DocumentHash, NodeId, SessionAddress},
+    random,
+    sphinx::SphinxSecret,
+    time::Timestamp,
+};
+use veilpost_pki::{Document, topology};
+
+/// Name of the sticky entry among the store's single values.
+const GUARD: &str = "guard";
+
+impl Core {
+    /// The sticky entry to connect to, or `None` before the first document: then any entry of the network file will do.
+    pub fn guard(&mut self) -> Result<Option<NodeId>, CoreError> {
+        let Some(document) = &self.document else { return Ok(None) };
+        if let Some(bytes) = meta::get(self.store.connection(), GUARD)?
+            && let Ok(id) = <[u8; 32]>::try_from(bytes)
+            && document.entries.iter().any(|entry| entry.id == NodeId(id))
+        {
+            return Ok(Some(NodeId(id)));
+        }
+        let chosen = topology::weighted(&mut self.rng, &document.entries).map(|entry| entry.id);
+        if let Some(id) = chosen {
+            self.store.transaction(|tx| meta::set(tx, GUARD, id.as_bytes()))?;
+        }
+        Ok(chosen)
+    }
+
+    /// Draws the secrets of a new connection.
+    pub fn new_session(&mut self) -> Session {
+        self.connections += 1;
+        let address = SessionAddress(random::bytes(&mut self.rng));
+        let secret = Arc::new(SphinxSecret::from_seed(random::bytes(&mut self.rng)));
+        let document = self.document.as_ref().map_or(DocumentHash::default(), Document::hash);
+        self.connection = None;
+        let session = Session {
+            hello: Hello::client(address, document).to_frame(),
+            secret: secret.clone(),
+            number: self.connections,
+        };
+        self.connection_secrets(address, secret);
+        session
+    }
+
+    /// The link to this entry is up, with the session's hello.
+    pub fn handle_connected(&mut self, now: Timestamp, session: &Session, entry: NodeId) {
+        if let Some(connection) = &mut self.connection
+            && connection.number == session.number
+        {
+            connection.entry = entry;
+            if let Some(document) = &self.document {
+                connection.clocks = Some(Clocks::start(now, &document.params, &mut self.rng));
+            }
+            self.push_event(Event::Connection(true));
+        }
+    }
+
+    /// The link is down. What was ready is made anew for the next session; acks that wait are dropped, as they would tell
+    /// what was read before.
+    pub fn handle_disconnected(&mut self) {
+        if self.connection.take().is_some() {
+            self.push_event(Event::Connection(false));
+        }
+        self.preparing.clear();
+        self.acks.clear();
+    }
+
+    fn connection_secrets(&mut self, address: SessionAddress, secret: Arc<SphinxSecret>) {
+        self.preparing.clear();
+        self.connection = Some(Connection {
+            number: self.connections,
+            entry: NodeId([0; 32]),
+            address,
+            secret,
+            clocks: None,
+            ready: Ready::default(),
+            building: BTreeMap::new(),
+            documents: RecordJoiner::new(DOCUMENT_MAX),
+            digests: RecordJoiner::new(DIGEST_MAX),
+        });
+    }
+}

@@ -1,0 +1,439 @@
+//! What happens inside one transaction. Memory follows the disk: a [`Work`] collects its [`Effects`], and the engine applies
+//! them after the commit.
+
+use super::{CoreError, parcel};
+use crate::{
+    arq::PutRetry,
+    content::{Body, Hello, MAX_RECEIPTS, Manifest, Message, StreamSeed, Uuid},
+    signal,
+    store::{
+        contacts::{self, ContactId, ContactState, millis},
+        files::{self, FileShape},
+        messages::{self, Direction, Kind, MessageId, NewMessage, State},
+        streams::{self, FetchKey, NewStream, OutboxId, Outgoing, StreamId, StreamKind},
+    },
+};
+use rusqlite::Connection;
+use sha2::{Digest as _, Sha256};
+use std::time::Duration;
+use veilpost_packet::{
+    boxes::{BOX_CONTENT_MAX, BoxClass, BoxTerms, StreamRoot},
+    ids::{District, NetworkId},
+    random::{EngineRng, exponential},
+    time::{Day, Timestamp},
+};
+use veilpost_pki::Params;
+
+/// Mean wait of a receipt for a message to ride on.
+const RECEIPT_MEAN: Duration = Duration::from_secs(120);
+/// Files that one contact may be sending at a time; more are not fetched, and their sender never sees "delivered".
+const INCOMING_FILES_MAX: i64 = 16;
+/// A file's progress is reported each time so many boxes have come.
+pub(super) const PROGRESS_EVERY: u64 = 128;
+
+/// Something that a person or a shell may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A message came or changed its state.
+    Message(MessageId),
+    /// A file's boxes: how many are through, of how many.
+    Progress {
+        /// The message.
+        message: MessageId,
+        /// Boxes that are stored (out) or here (in).
+        done: u64,
+        /// Boxes in all.
+        total: u64,
+    },
+    /// A contact was made or changed.
+    Contact(ContactId),
+    /// The link to the entry came up or went down.
+    Connection(bool),
+}
+
+/// What the engine does after the commit.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    pub events: Vec<Event>,
+    pub outgoing: Vec<Outgoing>,
+    pub withdrawn: Vec<OutboxId>,
+    /// Streams that are to be read from now on.
+    pub watch: Vec<StreamId>,
+    /// Streams whose window has moved.
+    pub moved: Vec<StreamId>,
+}
+
+/// One transaction's view of the world.
+pub(super) struct Work<'a> {
+    pub tx: &'a Connection,
+    pub now: Timestamp,
+    pub rng: &'a mut EngineRng,
+    pub network: NetworkId,
+    pub params: &'a Params,
+    pub effects: Effects,
+}
+
+impl Work<'_> {
+    fn terms(&self, class: BoxClass) -> BoxTerms {
+        let expiry = Day::at(self.now, self.params.day).plus(self.params.box_days);
+        BoxTerms { district: District(0), class, expiry }
+    }
+
+    /// Seals one content into a stream's next box and queues it.
+    pub(super) fn seal(
+        &mut self,
+        stream: StreamId,
+        kind: StreamKind,
+        class: BoxClass,
+        message: Option<MessageId>,
+        content: &[u8],
+    ) -> Result<Outgoing, CoreError> {
+        let mut cap = streams::write_cap(self.tx, stream)?;
+        let index = cap.index();
+        let sealed = cap.seal_next(&self.network, self.terms(class), content).map_err(|_| CoreError::TooLong)?;
+        let retry = PutRetry::new(self.rng);
+        let id = streams::push_outgoing(self.tx, stream, index, message, &sealed, retry)?;
+        streams::set_write_cap(self.tx, stream, &cap)?;
+        let outgoing = Outgoing { id, stream, kind, message, sealed, retry };
+        self.effects.outgoing.push(outgoing.clone());
+        Ok(outgoing)
+    }
+
+    /// Encrypts a content for a contact and queues its boxes; receipts that wait for this contact ride along where they cost
+    /// no box. `message` ties the boxes to a row of the history.
+    pub(super) fn post(
+        &mut self,
+        contact: ContactId,
+        uuid: Uuid,
+        body: Body,
+        message: Option<MessageId>,
+    ) -> Result<(), CoreError> {
+        let stream = streams::of_contact(self.tx, contact, StreamKind::MessagesOut)?.ok_or(CoreError::NotReady)?;
+        let plain = Message { uuid, sent_at: self.now, body }.encode().map_err(|_| CoreError::TooLong)?;
+        let sealed = signal::encrypt(self.tx, contact, &plain, self.now, self.rng)?;
+        let overhead = sealed.len().saturating_sub(plain.len());
+        let mut all = vec![sealed];
+        let waiting = self.waiting_receipts(contact, MAX_RECEIPTS)?;
+        let (alone, together) = (
+            parcel::boxes_for(parcel::join(&all).len()),
+            // Room for the same overhead again; ratchet messages differ by a few bytes.
+            parcel::boxes_for(parcel::join(&all).len() + 4 + overhead + 128 + waiting.len() * 16),
+        );
+        if !waiting.is_empty() && together == alone {
+            all.push(self.receipts_message(contact, &waiting)?);
+        }
+        for content in parcel::split(&parcel::join(&all)).map_err(|_| CoreError::TooLong)? {
+            self.seal(stream.id, StreamKind::MessagesOut, BoxClass::Solo, message, &content)?;
+        }
+        Ok(())
+    }
+
+    fn receipts_message(&mut self, contact: ContactId, uuids: &[Uuid]) -> Result<Vec<u8>, CoreError> {
+        let body = Body::Receipts(uuids.to_vec());
+        let message = Message { uuid: Uuid::random(self.rng), sent_at: self.now, body };
+        let plain = message.encode().map_err(|_| CoreError::TooLong)?;
+        for uuid in uuids {
+            let mut forget = self.tx.prepare_cached("DELETE FROM receipts WHERE contact = ?1 AND uuid = ?2")?;
+            forget.execute((contact.get(), uuid.0))?;
+        }
+        Ok(signal::encrypt(self.tx, contact, &plain, self.now, self.rng)?)
+    }
+
+    fn waiting_receipts(&self, contact: ContactId, limit: usize) -> Result<Vec<Uuid>, CoreError> {
+        let mut select =
+            self.tx.prepare_cached("SELECT uuid FROM receipts WHERE contact = ?1 ORDER BY due_ms LIMIT ?2")?;
+        let rows = select.query_map((contact.get(), limit as i64), |row| row.get(0).map(Uuid))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Sends the receipts of contacts whose oldest one is due.
+    pub(super) fn send_due_receipts(&mut self) -> Result<(), CoreError> {
+        let contacts: Vec<i64> = {
+            let mut select = self.tx.prepare_cached("SELECT DISTINCT contact FROM receipts WHERE due_ms <= ?1")?;
+            let rows = select.query_map([millis(self.now)], |row| row.get(0))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        for contact in contacts.into_iter().map(ContactId::new) {
+            let uuids = self.waiting_receipts(contact, MAX_RECEIPTS)?;
+            let Some(stream) = streams::of_contact(self.tx, contact, StreamKind::MessagesOut)? else { continue };
+            let sealed = match self.receipts_message(contact, &uuids) {
+                Ok(sealed) => sealed,
+                Err(CoreError::Store(error)) => return Err(error.into()),
+                // One contact's broken session must not hold back the others; its receipts are forgotten.
+                Err(error) => {
+                    tracing::debug!(%error, "receipts cannot be sealed");
+                    continue;
+                }
+            };
+            for content in parcel::split(&parcel::join(&[sealed])).map_err(|_| CoreError::TooLong)? {
+                self.seal(stream.id, StreamKind::MessagesOut, BoxClass::Solo, None, &content)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A receipt for this message leaves with the next message or after Exp(2 min).
+    pub(super) fn owe_receipt(&mut self, contact: ContactId, uuid: Uuid) -> Result<(), CoreError> {
+        let due = self.now + exponential(self.rng, self.params.hurry(RECEIPT_MEAN));
+        let mut insert = self.tx.prepare_cached(
+            "INSERT INTO receipts (contact, uuid, due_ms) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+        )?;
+        insert.execute((contact.get(), uuid.0, millis(due)))?;
+        Ok(())
+    }
+
+    /// Writes a text into the history and queues it.
+    pub(super) fn send_text(&mut self, contact: ContactId, text: String) -> Result<MessageId, CoreError> {
+        let uuid = Uuid::random(self.rng);
+        let new = NewMessage {
+            uuid,
+            contact,
+            direction: Direction::Out,
+            state: State::Queued,
+            kind: Kind::Text,
+            media_type: "text/plain".into(),
+            text: Some(text.clone()),
+            name: None,
+            size: None,
+            body: None,
+            file: None,
+            at: self.now,
+        };
+        let id = messages::insert(self.tx, &new)?.ok_or(CoreError::Bug("a fresh message id is taken"))?;
+        self.post(contact, uuid, Body::Text(text), Some(id))?;
+        self.effects.events.push(Event::Message(id));
+        Ok(id)
+    }
+
+    /// Copies a file into the store, writes it into the history and queues its manifest. Its boxes are sealed as Put slots
+    /// take them.
+    pub(super) fn send_file(
+        &mut self,
+        contact: ContactId,
+        name: &str,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> Result<MessageId, CoreError> {
+        let shape = FileShape::new(bytes.len() as u64, BOX_CONTENT_MAX as u32, Sha256::digest(bytes).into());
+        let shape = shape.ok_or(CoreError::FileTooLarge)?;
+        let file = files::put_all(self.tx, &shape, bytes)?;
+        let (uuid, seed) = (Uuid::random(self.rng), StreamSeed::random(self.rng));
+        let name = crate::content::file_name(name);
+        let new = NewMessage {
+            uuid,
+            contact,
+            direction: Direction::Out,
+            state: State::Queued,
+            kind: Kind::File,
+            media_type: media_type.into(),
+            text: None,
+            name: Some(name.clone()),
+            size: Some(shape.size),
+            body: None,
+            file: Some(file),
+            at: self.now,
+        };
+        let id = messages::insert(self.tx, &new)?.ok_or(CoreError::Bug("a fresh message id is taken"))?;
+        let cap = StreamRoot::new(*seed.as_bytes()).write_cap();
+        streams::create(
+            self.tx,
+            &NewStream {
+                kind: StreamKind::FileOut,
+                contact: Some(contact),
+                message: Some(id),
+                write_cap: Some(&cap),
+                read_cap: None,
+                boxes: Some(u64::from(shape.pieces)),
+            },
+        )?;
+        let manifest = Manifest {
+            root: seed,
+            boxes: shape.pieces,
+            size: shape.size,
+            sha256: shape.sha256,
+            name,
+            media_type: media_type.into(),
+        };
+        self.post(contact, uuid, Body::Attachment(manifest), Some(id))?;
+        self.effects.events.push(Event::Message(id));
+        Ok(id)
+    }
+
+    /// Both streams of a pair.
+    pub(super) fn create_pair(
+        &mut self,
+        contact: ContactId,
+        ours: &StreamSeed,
+        theirs: &StreamSeed,
+    ) -> Result<(), CoreError> {
+        let write = StreamRoot::new(*ours.as_bytes()).write_cap();
+        let read = StreamRoot::new(*theirs.as_bytes()).read_cap();
+        let stream = |kind, write_cap, read_cap| NewStream {
+            kind,
+            contact: Some(contact),
+            message: None,
+            write_cap,
+            read_cap,
+            boxes: None,
+        };
+        streams::create(self.tx, &stream(StreamKind::MessagesOut, Some(&write), None))?;
+        let incoming = streams::create(self.tx, &stream(StreamKind::MessagesIn, None, Some(&read)))?;
+        self.effects.watch.push(incoming);
+        Ok(())
+    }
+
+    /// A message's state, once it is a step forward.
+    pub(super) fn advance(&mut self, id: MessageId, state: State, reason: Option<&str>) -> Result<(), CoreError> {
+        if messages::advance(self.tx, id, state, reason)? {
+            self.effects.events.push(Event::Message(id));
+        }
+        Ok(())
+    }
+
+    /// What a contact wrote to us.
+    pub(super) fn apply(&mut self, contact: ContactId, message: Message) -> Result<(), CoreError> {
+        if contacts::by_id(self.tx, contact)?.state == ContactState::Answered {
+            contacts::set_state(self.tx, contact, ContactState::Established)?;
+            self.effects.events.push(Event::Contact(contact));
+        }
+        let Message { uuid, body, .. } = message;
+        let mut new = NewMessage {
+            uuid,
+            contact,
+            direction: Direction::In,
+            state: State::Received,
+            kind: Kind::Other,
+            media_type: body.media_type().to_owned(),
+            text: None,
+            name: None,
+            size: None,
+            body: None,
+            file: None,
+            at: self.now,
+        };
+        match body {
+            Body::Receipts(uuids) => return uuids.into_iter().try_for_each(|uuid| self.delivered(contact, uuid)),
+            Body::Progress { manifest, count } => return self.peer_progress(contact, manifest, count),
+            // A hello is only read as the answer to an invitation; a profile name is asked for nowhere yet.
+            Body::Hello(Hello { .. }) | Body::Profile { .. } => return Ok(()),
+            Body::Text(text) => (new.kind, new.text) = (Kind::Text, Some(text)),
+            Body::Attachment(manifest) => return self.expect_file(new, manifest),
+            Body::Unknown { bytes, .. } => new.body = Some(bytes),
+            Body::Reaction { reaction, .. } => new.text = Some(reaction),
+            Body::Edit { text, .. } => new.text = Some(text),
+            Body::Delete { .. } | Body::Expiry { .. } => {}
+        }
+        if let Some(id) = messages::insert(self.tx, &new)? {
+            self.effects.events.push(Event::Message(id));
+        }
+        self.owe_receipt(contact, uuid)
+    }
+
+    fn delivered(&mut self, contact: ContactId, uuid: Uuid) -> Result<(), CoreError> {
+        let Some(found) = messages::by_uuid(self.tx, contact, Direction::Out, uuid)? else { return Ok(()) };
+        self.advance(found.id, State::Delivered, None)?;
+        self.effects.withdrawn.extend(streams::remove_outgoing_of(self.tx, found.id)?);
+        if let Some(stream) = streams::of_message(self.tx, found.id)? {
+            streams::remove(self.tx, stream.id)?;
+        }
+        Ok(())
+    }
+
+    fn peer_progress(&mut self, contact: ContactId, manifest: Uuid, count: u32) -> Result<(), CoreError> {
+        let Some(found) = messages::by_uuid(self.tx, contact, Direction::Out, manifest)? else { return Ok(()) };
+        let Some(stream) = streams::of_message(self.tx, found.id)? else { return Ok(()) };
+        Ok(streams::set_progress(self.tx, stream.id, u64::from(count).min(stream.boxes.unwrap_or(0)))?)
+    }
+
+    fn expect_file(&mut self, new: NewMessage, manifest: Manifest) -> Result<(), CoreError> {
+        let shape = FileShape::new(manifest.size, BOX_CONTENT_MAX as u32, manifest.sha256);
+        let Some(shape) = shape.filter(|shape| shape.pieces == manifest.boxes) else { return Ok(()) };
+        if self.incoming_files(new.contact)? >= INCOMING_FILES_MAX {
+            return Ok(());
+        }
+        let file = files::create(self.tx, &shape)?;
+        let (uuid, contact) = (new.uuid, new.contact);
+        let new = NewMessage {
+            state: State::Receiving,
+            kind: Kind::File,
+            media_type: manifest.media_type.clone(),
+            name: Some(manifest.name.clone()),
+            size: Some(manifest.size),
+            file: Some(file),
+            ..new
+        };
+        let Some(id) = messages::insert(self.tx, &new)? else {
+            // A repeat: its file is on its way or here.
+            files::remove(self.tx, file)?;
+            return Ok(());
+        };
+        self.effects.events.push(Event::Message(id));
+        if shape.pieces == 0 {
+            return self.finish_file(contact, id, uuid);
+        }
+        let read = StreamRoot::new(*manifest.root.as_bytes()).read_cap();
+        let stream = streams::create(
+            self.tx,
+            &NewStream {
+                kind: StreamKind::FileIn,
+                contact: Some(contact),
+                message: Some(id),
+                write_cap: None,
+                read_cap: Some(&read),
+                boxes: Some(u64::from(shape.pieces)),
+            },
+        )?;
+        self.effects.watch.push(stream);
+        Ok(())
+    }
+
+    fn incoming_files(&self, contact: ContactId) -> Result<i64, CoreError> {
+        let mut count = self.tx.prepare_cached(
+            "SELECT count(*) FROM streams s JOIN messages m ON m.id = s.message
+             WHERE s.contact = ?1 AND s.kind = ?2 AND m.state = 3",
+        )?;
+        Ok(count.query_row((contact.get(), StreamKind::FileIn as i64), |row| row.get(0))?)
+    }
+
+    /// A box of a file.
+    pub(super) fn take_piece(
+        &mut self,
+        stream: &streams::Stream,
+        key: FetchKey,
+        content: &[u8],
+    ) -> Result<(), CoreError> {
+        let (Some(contact), Some(id)) = (stream.contact, stream.message) else { return Ok(()) };
+        let found = messages::by_id(self.tx, id)?;
+        let Some(file) = found.message.file else { return Ok(()) };
+        let number = u32::try_from(key.index).map_err(|_| CoreError::Bug("a piece beyond its file"))?;
+        let shape = files::shape(self.tx, file)?;
+        if shape.piece_len(number) != Some(content.len()) {
+            return self.advance(id, State::Failed, Some("the sender's file does not have the shape it announced"));
+        }
+        files::put_piece(self.tx, file, number, content)?;
+        let (done, total) = (u64::from(files::pieces_present(self.tx, file)?), u64::from(shape.pieces));
+        self.effects.events.push(Event::Progress { message: id, done, total });
+        if done == total {
+            return self.finish_file(contact, id, found.message.uuid);
+        }
+        if done.is_multiple_of(PROGRESS_EVERY) {
+            let body = Body::Progress { manifest: found.message.uuid, count: done as u32 };
+            let uuid = Uuid::random(self.rng);
+            self.post(contact, uuid, body, None)?;
+        }
+        Ok(())
+    }
+
+    fn finish_file(&mut self, contact: ContactId, id: MessageId, uuid: Uuid) -> Result<(), CoreError> {
+        let found = messages::by_id(self.tx, id)?;
+        let Some(file) = found.message.file else { return Ok(()) };
+        let (shape, bytes) = (files::shape(self.tx, file)?, files::read_all(self.tx, file)?);
+        let whole = bytes.is_some_and(|bytes| <[u8; 32]>::from(Sha256::digest(&bytes)) == shape.sha256);
+        if !whole {
+            return self.advance(id, State::Failed, Some("the file arrived damaged; ask for it again"));
+        }
+        self.advance(id, State::Received, None)?;
+        self.owe_receipt(contact, uuid)
+    }
+}

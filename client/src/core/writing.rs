@@ -1,0 +1,350 @@
+//! Boxes on their way out.
+
+use super::{
+    Core, CoreError,
+    build::Slot,
+    fresh_root,
+    types::{PendingAck, Preparing, Purpose},
+    work::{Event, Work},
+};
+use crate::{
+    arq::Pace,
+    store::{
+        contacts::ContactState,
+        files,
+        messages::{self, MessageId, State},
+        meta,
+        streams::{self, Fetch, FetchKey, NewStream, OutboxId, StreamId, StreamKind},
+    },
+    traffic::{LOOPS_AHEAD, READY_AHEAD},
+};
+use rand::Rng as _;
+use std::time::Duration;
+use veilpost_packet::{
+    boxes::BoxClass,
+    command::{Answer, Command},
+    ids::{District, NodeId},
+    random::{log_uniform, one_in},
+    time::Timestamp,
+};
+use veilpost_pki::topology;
+
+/// Boxes of a file that may be out beyond what its reader has reported.
+const FILE_WINDOW: u64 = 256;
+/// Boxes of one decoy stream; then its root is new.
+const DECOYS_PER_STREAM: u64 = 1_000;
+/// One decoy in this many is fetched late, one in this many never acknowledged, one in this many of class contested.
+const DECOY_ODDITY: u32 = 16;
+const ABSENCE_MIN: Duration = Duration::from_secs(600);
+const ABSENCE_MAX: Duration = Duration::from_secs(10 * 86_400);
+
+type Job = (Purpose, Command, Option<NodeId>);
+
+impl Core {
+    /// What should be prepared next; `None` if everything is ready.
+    pub(super) fn next_work(&mut self, now: Timestamp) -> Result<Option<Job>, CoreError> {
+        let count = |slot: Slot| {
+            let Some(connection) = &self.connection else { return usize::MAX };
+            let building = connection.building.values().filter(|purpose| purpose.slot() == slot).count();
+            let ready = &connection.ready;
+            building
+                + match slot {
+                    Slot::Put => ready.puts.len(),
+                    Slot::Decoy => usize::from(ready.decoy.is_some()),
+                    Slot::Upkeep => usize::from(ready.upkeep.is_some()),
+                    Slot::Get => ready.gets.len(),
+                    Slot::Loop => ready.loops.len(),
+                }
+        };
+        let (loops, gets, puts) = (count(Slot::Loop), count(Slot::Get), count(Slot::Put));
+        let (decoys, upkeep) = (count(Slot::Decoy), count(Slot::Upkeep));
+        if loops < LOOPS_AHEAD {
+            return Ok(Some((Purpose::Loop, Command::Loop, None)));
+        }
+        if gets < READY_AHEAD
+            && let Some(key) = self.next_get(now)
+        {
+            return Ok(self.get_job(key, Slot::Get));
+        }
+        if puts < READY_AHEAD
+            && let Some(id) = self.next_put(now)?
+        {
+            return Ok(self.put_job(id, Slot::Put));
+        }
+        if decoys == 0 {
+            let id = self.next_decoy(now)?;
+            return Ok(self.put_job(id, Slot::Decoy));
+        }
+        if upkeep == 0 {
+            return Ok(self.next_upkeep(now));
+        }
+        Ok(None)
+    }
+
+    fn put_job(&self, id: OutboxId, slot: Slot) -> Option<Job> {
+        let outgoing = self.outbox.get(&id)?;
+        let document = self.document.as_ref()?;
+        let holders = topology::holders(document, &outgoing.sealed.id);
+        let copies = usize::try_from(document.params.copies).unwrap_or(1).min(holders.len()).max(1);
+        // Copies alternate between the holders.
+        let holder = holders.get(outgoing.retry.sends as usize % copies).copied();
+        Some((Purpose::Put(id, slot), Command::put(outgoing.sealed.clone()), holder))
+    }
+
+    pub(super) fn get_job(&self, key: FetchKey, slot: Slot) -> Option<Job> {
+        let fetch = self.fetches.get(&key)?;
+        let document = self.document.as_ref()?;
+        let holders = topology::holders(document, &fetch.id);
+        let copies = usize::try_from(document.params.copies).unwrap_or(1).min(holders.len()).max(1);
+        let holder = holders.get(fetch.retry.asked as usize % copies).copied();
+        Some((Purpose::Get(key, slot), Command::Get { id: fetch.id, district: District(0) }, holder))
+    }
+
+    /// The oldest real box that was never sent: messages first, then files, whose boxes are sealed as they are needed.
+    fn next_put(&mut self, now: Timestamp) -> Result<Option<OutboxId>, CoreError> {
+        let fresh = |kinds: &dyn Fn(StreamKind) -> bool| {
+            let unsent = |id: &OutboxId| !self.preparing.contains(&Preparing::Put(*id));
+            let mut waiting = self.outbox.values().filter(|out| kinds(out.kind) && out.retry.sends == 0);
+            waiting.find(|out| unsent(&out.id)).map(|out| out.id)
+        };
+        let message = |kind| !matches!(kind, StreamKind::Decoys | StreamKind::FileOut);
+        if let Some(id) = fresh(&message).or_else(|| fresh(&|kind| kind == StreamKind::FileOut)) {
+            return Ok(Some(id));
+        }
+        for stream in self.files.clone() {
+            match self.transaction(now, |work| work.seal_next_piece(stream)) {
+                Ok(Piece::Sealed(id)) => return Ok(Some(id)),
+                Ok(Piece::Waits) => {}
+                Ok(Piece::Finished) => self.files.retain(|other| *other != stream),
+                Err(CoreError::Store(error)) => return Err(error.into()),
+                Err(error) => {
+                    // One broken file must not hold back everything else; it is tried again after a restart.
+                    tracing::error!(%error, "a file cannot be sent");
+                    self.files.retain(|other| *other != stream);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A decoy that was never sent, sealed now if there is none.
+    fn next_decoy(&mut self, now: Timestamp) -> Result<OutboxId, CoreError> {
+        let waiting = self.outbox.values().find(|out| {
+            out.kind == StreamKind::Decoys && out.retry.sends == 0 && !self.preparing.contains(&Preparing::Put(out.id))
+        });
+        if let Some(out) = waiting {
+            return Ok(out.id);
+        }
+        let known = self.decoys;
+        let (stream, id, fetch) = self.transaction(now, |work| work.seal_decoy(known))?;
+        self.decoys = Some(stream);
+        self.expect(&fetch);
+        self.fetches.insert(fetch.key, fetch);
+        Ok(id)
+    }
+
+    /// The most overdue copy, else repeat, else acknowledgement.
+    fn next_upkeep(&mut self, now: Timestamp) -> Option<Job> {
+        let due = |next: Option<Timestamp>| next.filter(|next| *next <= now);
+        let copies = self.outbox.values().filter(|out| !self.preparing.contains(&Preparing::Put(out.id)));
+        let copy = copies.filter_map(|out| Some((due(out.retry.next)?, out.id))).min();
+        if let Some((_, id)) = copy {
+            return self.put_job(id, Slot::Upkeep);
+        }
+        let repeats = self.fetches.values().filter(|fetch| !self.preparing.contains(&Preparing::Get(fetch.key)));
+        let repeat = repeats.filter_map(|fetch| Some((due(fetch.retry.next)?, fetch.key))).min();
+        if let Some((_, key)) = repeat {
+            return self.get_job(key, Slot::Upkeep);
+        }
+        let at = self.acks.iter().position(|ack| ack.due <= now)?;
+        let PendingAck { id, secret, .. } = self.acks.remove(at)?;
+        let holder = topology::holders(self.document.as_ref()?, &id).first().copied();
+        Some((Purpose::Ack, Command::Ack { id, district: District(0), secret }, holder))
+    }
+
+    pub(super) fn handle_put_sent(&mut self, now: Timestamp, id: OutboxId, pace: Pace) -> Result<(), CoreError> {
+        self.preparing.remove(&Preparing::Put(id));
+        let Some(outgoing) = self.outbox.get(&id) else { return Ok(()) };
+        let mut retry = outgoing.retry;
+        retry.handle_sent(now, &mut self.rng, pace);
+        let forget = retry.is_finished() && outgoing.message.is_none();
+        self.store.transaction(|tx| {
+            if forget { streams::remove_outgoing(tx, id) } else { streams::set_retry(tx, id, &retry) }
+        })?;
+        if retry.is_finished() {
+            self.outbox.remove(&id);
+        } else if let Some(outgoing) = self.outbox.get_mut(&id) {
+            outgoing.retry = retry;
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle_put_answer(
+        &mut self,
+        now: Timestamp,
+        id: OutboxId,
+        mailbox: NodeId,
+        answer: Answer,
+    ) -> Result<(), CoreError> {
+        let Some(outgoing) = self.outbox.get(&id).cloned() else { return Ok(()) };
+        match answer {
+            Answer::Stored([first, _]) => {
+                let network = self.authorities.network();
+                let (sealed, content) = (&outgoing.sealed, outgoing.sealed.content_hash(&network));
+                if first.holder != mailbox || !first.verify(&network, &sealed.id, &content, sealed.expiry) {
+                    self.counters.bad_replies += 1;
+                    return Ok(());
+                }
+                let mut retry = outgoing.retry;
+                retry.handle_stored();
+                let forget = retry.is_finished() && outgoing.message.is_none();
+                let receipt = [&first.holder.0[..], &first.signature[..]].concat();
+                self.transaction(now, |work| {
+                    streams::set_retry(work.tx, id, &retry)?;
+                    streams::set_receipt(work.tx, id, &receipt)?;
+                    if let Some(message) = outgoing.message {
+                        work.check_stored(message)?;
+                    }
+                    if forget { Ok(streams::remove_outgoing(work.tx, id)?) } else { Ok(()) }
+                })?;
+                if retry.is_finished() {
+                    self.outbox.remove(&id);
+                } else if let Some(outgoing) = self.outbox.get_mut(&id) {
+                    outgoing.retry = retry;
+                }
+                self.invite_stored(id);
+            }
+            Answer::Full => self.mailbox_full = Some(now),
+            // What a mailbox has signed for stays stored, whatever an unsigned answer says.
+            Answer::Conflict if !outgoing.retry.stored => {
+                self.give_up(now, &outgoing, "someone else has written into this conversation's queue")?;
+            }
+            // Clocks that differ at a day's border, or a day parameter: sent again on its own schedule.
+            Answer::Refused => self.refused = Some(now),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A box that no mailbox will ever take.
+    fn give_up(&mut self, now: Timestamp, outgoing: &streams::Outgoing, reason: &str) -> Result<(), CoreError> {
+        self.outbox.remove(&outgoing.id);
+        if outgoing.kind == StreamKind::AnswerOut {
+            return self.answer_refused(now, outgoing);
+        }
+        let withdrawn = self.transaction(now, |work| match outgoing.message {
+            Some(message) => {
+                work.advance(message, State::Failed, Some(reason))?;
+                Ok(streams::remove_outgoing_of(work.tx, message)?)
+            }
+            None => {
+                streams::remove_outgoing(work.tx, outgoing.id)?;
+                Ok(Vec::new())
+            }
+        })?;
+        for id in withdrawn {
+            self.outbox.remove(&id);
+        }
+        Ok(())
+    }
+}
+
+/// What became of the wish for a file's next box.
+pub(super) enum Piece {
+    Sealed(OutboxId),
+    /// The reader has to report progress first.
+    Waits,
+    /// All boxes are sealed, or the file is not sent any more.
+    Finished,
+}
+
+impl Work<'_> {
+    fn seal_next_piece(&mut self, stream: StreamId) -> Result<Piece, CoreError> {
+        let Ok(row) = streams::by_id(self.tx, stream) else { return Ok(Piece::Finished) };
+        let (Some(message), Some(boxes)) = (row.message, row.boxes) else { return Ok(Piece::Finished) };
+        let next = streams::write_cap(self.tx, stream)?.index();
+        let found = messages::by_id(self.tx, message)?;
+        let Some(file) = found.message.file.filter(|_| next < boxes && found.message.state != State::Failed) else {
+            return Ok(Piece::Finished);
+        };
+        if next >= row.progress + FILE_WINDOW {
+            return Ok(Piece::Waits);
+        }
+        let number = u32::try_from(next).map_err(|_| CoreError::Bug("a piece beyond its file"))?;
+        let content =
+            files::piece(self.tx, file, number)?.ok_or(CoreError::Bug("a piece of an own file is missing"))?;
+        let sealed = self.seal(stream, StreamKind::FileOut, BoxClass::Solo, Some(message), &content)?;
+        Ok(Piece::Sealed(sealed.id))
+    }
+
+    /// A message is stored when all of its boxes are.
+    fn check_stored(&mut self, message: MessageId) -> Result<(), CoreError> {
+        let unstored = streams::unstored_of(self.tx, message)?;
+        let mut total = None;
+        if let Some(stream) = streams::of_message(self.tx, message)? {
+            let sealed = streams::write_cap(self.tx, stream.id)?.index();
+            let boxes = stream.boxes.unwrap_or(sealed);
+            let done = sealed.saturating_sub(unstored);
+            self.effects.events.push(Event::Progress { message, done, total: boxes });
+            total = Some((sealed, boxes));
+        }
+        let sealed_all = total.is_none_or(|(sealed, boxes)| sealed >= boxes);
+        if unstored == 0 && sealed_all { self.advance(message, State::Stored, None) } else { Ok(()) }
+    }
+
+    /// The next box of the decoy stream, and how it will be read.
+    fn seal_decoy(&mut self, known: Option<StreamId>) -> Result<(StreamId, OutboxId, Fetch), CoreError> {
+        let stream = match known {
+            Some(stream) => Some(stream),
+            None => {
+                meta::get(self.tx, DECOYS)?.and_then(|id| id.try_into().ok()).map(|id| StreamId(i64::from_be_bytes(id)))
+            }
+        };
+        let stream = match stream {
+            Some(stream) if streams::write_cap(self.tx, stream)?.index() < DECOYS_PER_STREAM => stream,
+            _ => {
+                let root = fresh_root(self.rng);
+                let (write, read) = (root.write_cap(), root.read_cap());
+                let new = NewStream {
+                    kind: StreamKind::Decoys,
+                    contact: None,
+                    message: None,
+                    write_cap: Some(&write),
+                    read_cap: Some(&read),
+                    boxes: None,
+                };
+                let stream = streams::create(self.tx, &new)?;
+                meta::set(self.tx, DECOYS, &stream.0.to_be_bytes())?;
+                stream
+            }
+        };
+        let class = if one_in(self.rng, DECOY_ODDITY) { BoxClass::Contested } else { BoxClass::Solo };
+        let expected = streams::write_cap(self.tx, stream)?.read_cap().expected();
+        let expected = expected.map_err(|_| CoreError::Bug("a stream of our own has no key"))?;
+        let sealed = self.seal(stream, StreamKind::Decoys, class, None, &[])?;
+        let late = one_in(self.rng, DECOY_ODDITY);
+        let absence = log_uniform(self.rng, ABSENCE_MIN, ABSENCE_MAX);
+        let fetch = Fetch {
+            key: FetchKey { stream, index: expected.index },
+            id: expected.id,
+            ack_secret: expected.ack_secret,
+            absence: if late { self.params.hurry(absence) } else { Duration::ZERO },
+            unacked: self.rng.random_ratio(1, DECOY_ODDITY),
+            seen: None,
+            due: None,
+            retry: crate::arq::GetRetry::new(),
+        };
+        streams::push_fetch(self.tx, &fetch)?;
+        Ok((stream, sealed.id, fetch))
+    }
+
+    /// The invitation's answer lost the race, or nobody takes it.
+    pub(super) fn fail_contact(&mut self, contact: crate::store::contacts::ContactId) -> Result<(), CoreError> {
+        crate::store::contacts::set_state(self.tx, contact, ContactState::Failed)?;
+        self.effects.events.push(Event::Contact(contact));
+        Ok(())
+    }
+}
+
+/// Name of the decoy stream in use among the store's single values.
+const DECOYS: &str = "decoy.stream";

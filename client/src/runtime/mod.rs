@@ -1,0 +1,237 @@
+//! The shell around the engine: one task that owns the engine and the store, one that holds the link, one thread that builds
+//! packets. It moves bytes and deadlines and decides nothing.
+//!
+//! ```text
+//! local API --Command--> +------+ --BuildJob--> builder thread
+//!           <--Event---- | core | <---Built----
+//! link task --Input----> | task | --Frame-----> link's sender
+//!                        +------+ sleeps until next_wake
+//! ```
+#![allow(clippy::disallowed_methods, reason = "a shell: sockets, waits and the system's clock belong here")]
+
+mod answers;
+mod clock;
+mod link;
+
+use crate::{
+    core::{BuildJob, Built, Core, CoreError, Session},
+    handle::{Command, CoreEnd, CoreFuture, Refusal, RefusalCode},
+    store::{Store, meta},
+};
+use answers::{Waiting, refusal};
+use clock::Clock;
+use rand::TryRngCore as _;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::sync::{mpsc, oneshot};
+use veilpost_packet::{
+    frame::Frame,
+    ids::NodeId,
+    random::{EngineRng, pick, seeded},
+    sphinx::Unwrapped,
+};
+use veilpost_pki::{NetworkFile, network::BootstrapEntry};
+
+/// Inputs from link and builder that wait for the core; beyond it they wait, and with them the entry's flow control.
+const INPUTS: usize = 256;
+/// Jobs that wait for the builder. The engine asks for at most ten at a time.
+const JOBS: usize = 64;
+/// A sleep without anything due.
+const IDLE: Duration = Duration::from_secs(1);
+/// Failures to reach the sticky entry before another one is tried for once.
+const GUARD_TRIES: u32 = 3;
+
+/// What happens around the engine.
+enum Input {
+    NeedPlan(oneshot::Sender<Option<link::Plan>>),
+    Connected(Session, NodeId, link::Sender),
+    Disconnected,
+    Unreachable,
+    Frame(Frame),
+    Delivered(Unwrapped),
+    Built(Built),
+}
+
+/// Starts the core over an open store.
+pub fn start(store: Store, end: CoreEnd) -> CoreFuture {
+    Box::pin(async move {
+        let mut runtime = Runtime::open(store, end).map_err(|error| refusal(&error))?;
+        runtime.run().await;
+        Ok(())
+    })
+}
+
+struct Runtime {
+    core: Core,
+    clock: Clock,
+    rng: EngineRng,
+    network: NetworkFile,
+    end: CoreEnd,
+    inputs: mpsc::Receiver<Input>,
+    jobs: std::sync::mpsc::SyncSender<BuildJob>,
+    sender: Option<link::Sender>,
+    failures: u32,
+    waiting: BTreeMap<u64, Waiting>,
+    tickets: u64,
+}
+
+impl Runtime {
+    fn open(store: Store, end: CoreEnd) -> Result<Self, CoreError> {
+        let text = meta::get(store.connection(), meta::NETWORK_FILE)?.unwrap_or_default();
+        let network = NetworkFile::parse(&String::from_utf8_lossy(&text));
+        let network = network.map_err(|_| CoreError::Bug("the account's network file does not parse"))?;
+        let authorities =
+            network.authority_set().map_err(|_| CoreError::Bug("the account's network file has no authorities"))?;
+        let mut clock = Clock::start();
+        let core = Core::new(clock.now(), store, authorities, os_rng()?)?;
+        let (send, inputs) = mpsc::channel(INPUTS);
+        let jobs = start_builder(send.clone())?;
+        tokio::spawn(link::run(send));
+        Ok(Self {
+            core,
+            clock,
+            rng: os_rng()?,
+            network,
+            end,
+            inputs,
+            jobs,
+            sender: None,
+            failures: 0,
+            waiting: BTreeMap::new(),
+            tickets: 0,
+        })
+    }
+
+    async fn run(&mut self) {
+        loop {
+            let now = self.clock.now();
+            let wake = self.core.next_wake().since(now).min(IDLE);
+            tokio::select! {
+                input = self.inputs.recv() => match input {
+                    Some(input) => self.handle_input(input),
+                    None => return,
+                },
+                command = self.end.commands.recv() => match command {
+                    Some(Command::Stop { reply }) => {
+                        reply.send(Ok(()));
+                        return;
+                    }
+                    Some(command) => self.handle_command(command),
+                    // No shell is left that could stop us.
+                    None => return,
+                },
+                () = tokio::time::sleep(wake) => {}
+            }
+            self.drain();
+        }
+    }
+
+    fn handle_input(&mut self, input: Input) {
+        let now = self.clock.now();
+        match input {
+            Input::NeedPlan(answer) => {
+                let plan = self.plan();
+                // The link task waits for nothing else.
+                let _ = answer.send(plan);
+            }
+            Input::Connected(session, entry, sender) => {
+                self.failures = 0;
+                self.sender = Some(sender);
+                self.core.handle_connected(now, &session, entry);
+            }
+            Input::Disconnected => {
+                self.sender = None;
+                self.core.handle_disconnected();
+            }
+            Input::Unreachable => {
+                self.failures = self.failures.saturating_add(1);
+                self.core.handle_disconnected();
+            }
+            Input::Frame(frame) => {
+                if let Err(error) = self.core.handle_frame(now, &frame) {
+                    tracing::warn!(%error, "the entry's stream cannot be followed; connecting anew");
+                    self.hang_up();
+                }
+            }
+            Input::Delivered(unwrapped) => self.core.handle_delivered(now, unwrapped),
+            Input::Built(built) => self.core.handle_built(built),
+        }
+    }
+
+    fn hang_up(&mut self) {
+        if let Some(sender) = self.sender.take() {
+            sender.close();
+        }
+        self.core.handle_disconnected();
+    }
+
+    /// The sticky entry; another for once when it was out of reach for long; before the first document any of the file.
+    fn plan(&mut self) -> Option<link::Plan> {
+        let guard = self.core.guard().inspect_err(|error| tracing::error!(%error, "no entry can be chosen")).ok()?;
+        let known: Vec<BootstrapEntry> = match self.core.document() {
+            Some(document) => document
+                .entries
+                .iter()
+                .filter_map(|entry| {
+                    let address = *entry.addresses.first()?;
+                    Some(BootstrapEntry { id: entry.id, address, link_key: entry.link_key })
+                })
+                .collect(),
+            None => self.network.entries.clone(),
+        };
+        let sticky = known.iter().find(|entry| Some(entry.id) == guard && self.failures < GUARD_TRIES);
+        let entry = sticky.or_else(|| pick(&mut self.rng, &known))?.clone();
+        if self.failures >= GUARD_TRIES {
+            self.failures = 0;
+        }
+        let session = self.core.new_session();
+        Some(link::Plan { entry: entry.id, address: entry.address, key: entry.link_key, session })
+    }
+
+    /// All that the engine has to say.
+    fn drain(&mut self) {
+        let now = self.clock.now();
+        self.core.handle_timers(now);
+        while let Some(job) = self.core.poll_job(now) {
+            // The queue is larger than what the engine asks for at a time, so it is full only if the thread died.
+            if self.jobs.try_send(job).is_err() {
+                tracing::error!("packets cannot be built any more; restart the daemon");
+                break;
+            }
+        }
+        while let Some(frame) = self.core.poll_frame(now) {
+            let sent = self.sender.as_ref().is_some_and(|sender| sender.try_send(frame).is_ok());
+            if !sent {
+                self.hang_up();
+            }
+        }
+        self.send_events();
+        self.send_answers();
+    }
+}
+
+fn os_rng() -> Result<EngineRng, CoreError> {
+    let mut seed = [0; 32];
+    let none = |_| CoreError::Bug("the operating system gives no randomness");
+    rand::rngs::OsRng.try_fill_bytes(&mut seed).map_err(none)?;
+    Ok(seeded(seed))
+}
+
+fn start_builder(results: mpsc::Sender<Input>) -> Result<std::sync::mpsc::SyncSender<BuildJob>, CoreError> {
+    let (jobs, queue) = std::sync::mpsc::sync_channel::<BuildJob>(JOBS);
+    let work = move || {
+        while let Ok(job) = queue.recv() {
+            if results.blocking_send(Input::Built(job.run())).is_err() {
+                return;
+            }
+        }
+    };
+    let started = std::thread::Builder::new().name("packet-builder".into()).spawn(work);
+    started.map(|_| jobs).map_err(|_| CoreError::Bug("no thread can be started"))
+}
+
+/// A refusal for everything that needs the network while it is not there.
+fn unreachable() -> Refusal {
+    let message = "no entry of the network answers; check this computer's connection. Nothing is lost: what is queued \
+                   leaves when an entry answers";
+    Refusal::new(RefusalCode::NetworkUnreachable, message)
+}

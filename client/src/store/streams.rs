@@ -1,0 +1,440 @@
+//! Streams, and the boxes that wait on them: to be sent, and to be fetched.
+
+use super::{
+    StoreError,
+    contacts::{ContactId, millis, time},
+    messages::MessageId,
+};
+use crate::arq::{GetRetry, PutRetry};
+use rusqlite::{Connection, OptionalExtension as _, Row};
+use std::time::Duration;
+use veilpost_packet::{
+    boxes::{ReadCap, SealedBox, WriteCap},
+    ids::BoxId,
+    primitives::Secret32,
+    time::Timestamp,
+};
+
+/// Our number for a stream.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StreamId(pub i64);
+
+/// Our number for a box that is to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OutboxId(pub i64);
+
+/// What a stream is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum StreamKind {
+    /// Messages that we write to a contact.
+    MessagesOut = 0,
+    /// Messages that a contact writes to us.
+    MessagesIn = 1,
+    /// A file that we send.
+    FileOut = 2,
+    /// A file that we receive.
+    FileIn = 3,
+    /// Boxes to ourselves, so that writing and reading look the same whether anyone writes or not.
+    Decoys = 4,
+    /// The offer of an invitation that we made.
+    OfferOut = 5,
+    /// The answer to an invitation that we made.
+    AnswerIn = 6,
+    /// The offer of an invitation that we opened.
+    OfferIn = 7,
+    /// Our answer to it.
+    AnswerOut = 8,
+}
+
+impl StreamKind {
+    fn from_code(code: i64) -> Option<Self> {
+        use StreamKind::*;
+        [MessagesOut, MessagesIn, FileOut, FileIn, Decoys, OfferOut, AnswerIn, OfferIn, AnswerOut]
+            .into_iter()
+            .find(|kind| *kind as i64 == code)
+    }
+}
+
+/// A stream's row, without its capabilities.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stream {
+    /// Its number.
+    pub id: StreamId,
+    /// What it is for.
+    pub kind: StreamKind,
+    /// Whose: `None` for decoys.
+    pub contact: Option<ContactId>,
+    /// The message that it belongs to (files).
+    pub message: Option<MessageId>,
+    /// How many boxes there are, where that is known.
+    pub boxes: Option<u64>,
+    /// Boxes below this are on the reader's device (files).
+    pub progress: u64,
+}
+
+/// A new stream.
+#[derive(Debug)]
+pub struct NewStream<'a> {
+    /// What it is for.
+    pub kind: StreamKind,
+    /// Whose.
+    pub contact: Option<ContactId>,
+    /// The message that it belongs to.
+    pub message: Option<MessageId>,
+    /// If we write it.
+    pub write_cap: Option<&'a WriteCap>,
+    /// If we read it.
+    pub read_cap: Option<&'a ReadCap>,
+    /// How many boxes there are.
+    pub boxes: Option<u64>,
+}
+
+/// Writes a stream.
+pub fn create(connection: &Connection, new: &NewStream<'_>) -> Result<StreamId, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO streams (kind, contact, message, write_cap, read_cap, boxes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    let id = statement.insert((
+        new.kind as i64,
+        new.contact.map(ContactId::get),
+        new.message.map(|message| message.0),
+        new.write_cap.map(|cap| cap.to_bytes().to_vec()),
+        new.read_cap.map(|cap| cap.to_bytes().to_vec()),
+        new.boxes.map(number),
+    ))?;
+    Ok(StreamId(id))
+}
+
+/// All streams of these kinds.
+pub fn of_kinds(connection: &Connection, kinds: &[StreamKind]) -> Result<Vec<Stream>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("{SELECT_STREAM} ORDER BY id"))?;
+    let rows = statement.query_map([], read_stream)?;
+    let all: Vec<Stream> = rows.collect::<Result<_, _>>()?;
+    Ok(all.into_iter().filter(|stream| kinds.contains(&stream.kind)).collect())
+}
+
+/// A stream.
+pub fn by_id(connection: &Connection, id: StreamId) -> Result<Stream, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("{SELECT_STREAM} WHERE id = ?1"))?;
+    statement.query_row([id.0], read_stream).optional()?.ok_or(StoreError::Missing("stream"))
+}
+
+/// The newest stream of a contact and kind.
+pub fn of_contact(connection: &Connection, contact: ContactId, kind: StreamKind) -> Result<Option<Stream>, StoreError> {
+    let mut statement = connection
+        .prepare_cached(&format!("{SELECT_STREAM} WHERE contact = ?1 AND kind = ?2 ORDER BY id DESC LIMIT 1"))?;
+    Ok(statement.query_row((contact.get(), kind as i64), read_stream).optional()?)
+}
+
+/// The stream of a file message.
+pub fn of_message(connection: &Connection, message: MessageId) -> Result<Option<Stream>, StoreError> {
+    let mut statement =
+        connection.prepare_cached(&format!("{SELECT_STREAM} WHERE message = ?1 ORDER BY id DESC LIMIT 1"))?;
+    Ok(statement.query_row([message.0], read_stream).optional()?)
+}
+
+/// Forgets a stream and all that waits on it.
+pub fn remove(connection: &Connection, id: StreamId) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM streams WHERE id = ?1")?.execute([id.0])?;
+    Ok(())
+}
+
+/// The capability to write the stream's next box.
+pub fn write_cap(connection: &Connection, id: StreamId) -> Result<WriteCap, StoreError> {
+    let bytes = cap_bytes(connection, "SELECT write_cap FROM streams WHERE id = ?1", id)?;
+    WriteCap::from_bytes(&bytes).map_err(|_| StoreError::InvalidRow("stream capability"))
+}
+
+/// Keeps the capability after a box was sealed; belongs into the transaction that keeps the box.
+pub fn set_write_cap(connection: &Connection, id: StreamId, cap: &WriteCap) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached("UPDATE streams SET write_cap = ?2 WHERE id = ?1")?;
+    statement.execute((id.0, &cap.to_bytes()[..]))?;
+    Ok(())
+}
+
+/// The capability to read from the lowest index that has not been read.
+pub fn read_cap(connection: &Connection, id: StreamId) -> Result<ReadCap, StoreError> {
+    let bytes = cap_bytes(connection, "SELECT read_cap FROM streams WHERE id = ?1", id)?;
+    ReadCap::from_bytes(&bytes).map_err(|_| StoreError::InvalidRow("stream capability"))
+}
+
+/// Keeps the capability after boxes were read.
+pub fn set_read_cap(connection: &Connection, id: StreamId, cap: &ReadCap) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached("UPDATE streams SET read_cap = ?2 WHERE id = ?1")?;
+    statement.execute((id.0, &cap.to_bytes()[..]))?;
+    Ok(())
+}
+
+/// The reader has all boxes below `progress`. Never goes back.
+pub fn set_progress(connection: &Connection, id: StreamId, progress: u64) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached("UPDATE streams SET progress = max(progress, ?2) WHERE id = ?1")?;
+    statement.execute((id.0, number(progress)))?;
+    Ok(())
+}
+
+/// A box that is on its way to a mailbox.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its number.
+    pub id: OutboxId,
+    /// Its stream.
+    pub stream: StreamId,
+    /// What the stream is for.
+    pub kind: StreamKind,
+    /// The message that it is part of.
+    pub message: Option<MessageId>,
+    /// The box.
+    pub sealed: SealedBox,
+    /// How far its sending is.
+    pub retry: PutRetry,
+}
+
+/// Keeps a sealed box.
+pub fn push_outgoing(
+    connection: &Connection,
+    stream: StreamId,
+    index: u64,
+    message: Option<MessageId>,
+    sealed: &SealedBox,
+    retry: PutRetry,
+) -> Result<OutboxId, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO outbox (stream, box_index, message, sealed, planned) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let message = message.map(|message| message.0);
+    Ok(OutboxId(statement.insert((stream.0, number(index), message, sealed.to_bytes(), retry.planned))?))
+}
+
+/// All boxes whose sending is not finished, oldest first.
+pub fn unfinished(connection: &Connection) -> Result<Vec<Outgoing>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT o.id, o.stream, s.kind, o.message, o.sealed, o.planned, o.sends, o.stored, o.next_ms FROM outbox o
+         JOIN streams s ON s.id = o.stream WHERE o.stored = 0 OR o.sends < o.planned ORDER BY o.id",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let (code, bytes): (i64, Vec<u8>) = (row.get(2)?, row.get(4)?);
+        Ok(Outgoing {
+            id: OutboxId(row.get(0)?),
+            stream: StreamId(row.get(1)?),
+            kind: StreamKind::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, code))?,
+            message: row.get::<_, Option<i64>>(3)?.map(MessageId),
+            sealed: SealedBox::from_bytes(&bytes).map_err(|_| rusqlite::Error::InvalidQuery)?,
+            retry: PutRetry {
+                planned: row.get(5)?,
+                sends: row.get(6)?,
+                stored: row.get(7)?,
+                next: optional_time(row, 8)?,
+            },
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Keeps how far the sending of a box is.
+pub fn set_retry(connection: &Connection, id: OutboxId, retry: &PutRetry) -> Result<(), StoreError> {
+    let mut statement =
+        connection.prepare_cached("UPDATE outbox SET sends = ?2, stored = ?3, next_ms = ?4 WHERE id = ?1")?;
+    statement.execute((id.0, retry.sends, retry.stored, retry.next.map(millis)))?;
+    Ok(())
+}
+
+/// Keeps the mailbox's signature that a box is stored.
+pub fn set_receipt(connection: &Connection, id: OutboxId, receipt: &[u8]) -> Result<(), StoreError> {
+    connection.prepare_cached("UPDATE outbox SET receipt = ?2 WHERE id = ?1")?.execute((id.0, receipt))?;
+    Ok(())
+}
+
+/// How many boxes of a message no mailbox has signed for.
+pub fn unstored_of(connection: &Connection, message: MessageId) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT count(*) FROM outbox WHERE message = ?1 AND stored = 0")?;
+    Ok(statement.query_row([message.0], |row| row.get::<_, i64>(0))?.unsigned_abs())
+}
+
+/// Forgets a box that was sent.
+pub fn remove_outgoing(connection: &Connection, id: OutboxId) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id.0])?;
+    Ok(())
+}
+
+/// Forgets all boxes of a message, sent or not, and says which they were.
+pub fn remove_outgoing_of(connection: &Connection, message: MessageId) -> Result<Vec<OutboxId>, StoreError> {
+    let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE message = ?1 RETURNING id")?;
+    let rows = statement.query_map([message.0], |row| row.get(0).map(OutboxId))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Names a box that is to be fetched.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FetchKey {
+    /// Its stream.
+    pub stream: StreamId,
+    /// Its index in it.
+    pub index: u64,
+}
+
+/// A box that is to be fetched.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Which.
+    pub key: FetchKey,
+    /// Its id.
+    pub id: BoxId,
+    /// The secret that deletes it.
+    pub ack_secret: Secret32,
+    /// How long after its digest it is fetched (decoys).
+    pub absence: Duration,
+    /// It is never acknowledged (decoys).
+    pub unacked: bool,
+    /// When it was named by a digest.
+    pub seen: Option<Timestamp>,
+    /// When the first Get may go out.
+    pub due: Option<Timestamp>,
+    /// How far its fetching is.
+    pub retry: GetRetry,
+}
+
+/// Keeps a box to fetch. What is there already stays.
+pub fn push_fetch(connection: &Connection, fetch: &Fetch) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO fetches (stream, box_index, box_id, ack_secret, absence_ms, unacked, seen_ms, due_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
+    )?;
+    statement.execute((
+        fetch.key.stream.0,
+        number(fetch.key.index),
+        fetch.id.as_bytes(),
+        fetch.ack_secret.expose(),
+        i64::try_from(fetch.absence.as_millis()).unwrap_or(i64::MAX),
+        fetch.unacked,
+        fetch.seen.map(millis),
+        fetch.due.map(millis),
+    ))?;
+    Ok(())
+}
+
+/// A digest named the box.
+pub fn set_seen(connection: &Connection, key: FetchKey, seen: Timestamp, due: Timestamp) -> Result<(), StoreError> {
+    let mut statement = connection
+        .prepare_cached("UPDATE fetches SET seen_ms = ?3, due_ms = ?4 WHERE stream = ?1 AND box_index = ?2")?;
+    statement.execute((key.stream.0, number(key.index), millis(seen), millis(due)))?;
+    Ok(())
+}
+
+/// Keeps how often a box was asked for without an answer.
+pub fn set_asked(connection: &Connection, key: FetchKey, asked: u32) -> Result<(), StoreError> {
+    let mut statement =
+        connection.prepare_cached("UPDATE fetches SET asked = ?3 WHERE stream = ?1 AND box_index = ?2")?;
+    statement.execute((key.stream.0, number(key.index), asked))?;
+    Ok(())
+}
+
+/// The box is here. `content` is kept while its message is not whole.
+pub fn set_done(connection: &Connection, key: FetchKey, content: Option<&[u8]>) -> Result<(), StoreError> {
+    let mut statement =
+        connection.prepare_cached("UPDATE fetches SET done = 1, content = ?3 WHERE stream = ?1 AND box_index = ?2")?;
+    statement.execute((key.stream.0, number(key.index), content))?;
+    Ok(())
+}
+
+/// Whether a box is here already.
+pub fn is_done(connection: &Connection, key: FetchKey) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT done FROM fetches WHERE stream = ?1 AND box_index = ?2")?;
+    Ok(statement.query_row((key.stream.0, number(key.index)), |row| row.get(0)).optional()?.unwrap_or(false))
+}
+
+/// Opened contents that are kept for boxes `first .. first + count`; those that are missing are left out.
+pub fn contents(
+    connection: &Connection,
+    stream: StreamId,
+    first: u64,
+    count: u64,
+) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT box_index, content FROM fetches WHERE stream = ?1 AND box_index >= ?2 AND box_index < ?3
+         AND content IS NOT NULL ORDER BY box_index",
+    )?;
+    let rows = statement.query_map((stream.0, number(first), number(first.saturating_add(count))), |row| {
+        Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Drops kept contents of boxes `first .. first + count`: their message is whole and read.
+pub fn drop_contents(connection: &Connection, stream: StreamId, first: u64, count: u64) -> Result<(), StoreError> {
+    let mut statement = connection
+        .prepare_cached("UPDATE fetches SET content = NULL WHERE stream = ?1 AND box_index >= ?2 AND box_index < ?3")?;
+    statement.execute((stream.0, number(first), number(first.saturating_add(count))))?;
+    Ok(())
+}
+
+/// Forgets a box that was fetched, once nothing needs its row.
+pub fn remove_fetch(connection: &Connection, key: FetchKey) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached("DELETE FROM fetches WHERE stream = ?1 AND box_index = ?2")?;
+    statement.execute((key.stream.0, number(key.index)))?;
+    Ok(())
+}
+
+/// All boxes that are not here yet, in order of their naming.
+pub fn pending_fetches(connection: &Connection) -> Result<Vec<Fetch>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT stream, box_index, box_id, ack_secret, absence_ms, unacked, seen_ms, due_ms, asked FROM fetches
+         WHERE done = 0 ORDER BY seen_ms, stream, box_index",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok(Fetch {
+            key: FetchKey { stream: StreamId(row.get(0)?), index: row.get::<_, i64>(1)?.unsigned_abs() },
+            id: BoxId(row.get(2)?),
+            ack_secret: Secret32::new(row.get(3)?),
+            absence: Duration::from_millis(row.get::<_, i64>(4)?.unsigned_abs()),
+            unacked: row.get(5)?,
+            seen: optional_time(row, 6)?,
+            due: optional_time(row, 7)?,
+            retry: GetRetry { asked: row.get(8)?, ..GetRetry::new() },
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The highest index of a stream that a digest has named.
+pub fn highest_seen(connection: &Connection, stream: StreamId) -> Result<Option<u64>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT max(box_index) FROM fetches WHERE stream = ?1")?;
+    Ok(statement.query_row([stream.0], |row| row.get::<_, Option<i64>>(0))?.map(i64::unsigned_abs))
+}
+
+/// Indices of a stream that have a row already.
+pub fn known_indices(connection: &Connection, stream: StreamId) -> Result<Vec<u64>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT box_index FROM fetches WHERE stream = ?1")?;
+    let rows = statement.query_map([stream.0], |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+const SELECT_STREAM: &str = "SELECT id, kind, contact, message, boxes, progress FROM streams";
+
+fn read_stream(row: &Row<'_>) -> rusqlite::Result<Stream> {
+    let code: i64 = row.get(1)?;
+    Ok(Stream {
+        id: StreamId(row.get(0)?),
+        kind: StreamKind::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(1, code))?,
+        contact: row.get::<_, Option<i64>>(2)?.map(ContactId::new),
+        message: row.get::<_, Option<i64>>(3)?.map(MessageId),
+        boxes: row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs),
+        progress: row.get::<_, i64>(5)?.unsigned_abs(),
+    })
+}
+
+fn cap_bytes(connection: &Connection, sql: &str, id: StreamId) -> Result<zeroize::Zeroizing<Vec<u8>>, StoreError> {
+    let bytes: Option<Option<Vec<u8>>> =
+        connection.prepare_cached(sql)?.query_row([id.0], |row| row.get(0)).optional()?;
+    bytes.flatten().map(zeroize::Zeroizing::new).ok_or(StoreError::Missing("stream"))
+}
+
+fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+    match row.get::<_, Option<i64>>(column)? {
+        Some(_) => time(row, column).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

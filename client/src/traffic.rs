@@ -1,0 +1,194 @@
+//! The three Poisson clocks of a client, and what they send. Pure: time and randomness come in.
+//!
+//! The clocks run while the client is online, whatever anyone does. They are independent of each other, of the user and of
+//! replies; their gaps are exact, uncapped exponentials with means from the network document. No queue changes a rate.
+
+use std::collections::VecDeque;
+use veilpost_packet::{
+    random::{EngineRng, exponential, fork, one_in},
+    time::Timestamp,
+};
+use veilpost_pki::Params;
+
+/// What a tick is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Tick {
+    /// Send clock, one in [`Params::put_slot`]: the next queued Put, else a decoy Put.
+    PutSlot,
+    /// Send clock, the others: a due copy, repeat or Ack, else a Loop.
+    Upkeep,
+    /// Get clock: the oldest digest hit, else a Loop.
+    Get,
+    /// Loop clock: a Want if digests are missing, else a Loop.
+    Loop,
+}
+
+/// A tick this late is not made up for: after sleep or a stopped process a burst would show how long it was.
+const LATE: std::time::Duration = std::time::Duration::from_secs(2);
+
+#[derive(Debug)]
+struct Clock {
+    due: Timestamp,
+    rng: EngineRng,
+}
+
+impl Clock {
+    fn new(now: Timestamp, mean: std::time::Duration, rng: &mut EngineRng) -> Self {
+        let mut rng = fork(rng);
+        Self { due: now + exponential(&mut rng, mean), rng }
+    }
+
+    /// True if the clock ticks; the next tick follows from this one's own time, not from when it was noticed.
+    fn poll(&mut self, now: Timestamp, mean: std::time::Duration) -> bool {
+        if now < self.due {
+            return false;
+        }
+        let late = now.since(self.due) > LATE;
+        let from = if late { now } else { self.due };
+        self.due = from + exponential(&mut self.rng, mean);
+        !late
+    }
+}
+
+/// The three clocks.
+#[derive(Debug)]
+pub struct Clocks {
+    send: Clock,
+    get: Clock,
+    looped: Clock,
+    slots: EngineRng,
+}
+
+impl Clocks {
+    /// Starts the clocks. Each draws from a generator of its own.
+    pub fn start(now: Timestamp, params: &Params, rng: &mut EngineRng) -> Self {
+        Self {
+            send: Clock::new(now, params.send_gap, rng),
+            get: Clock::new(now, params.get_gap, rng),
+            looped: Clock::new(now, params.loop_gap, rng),
+            slots: fork(rng),
+        }
+    }
+
+    /// The next tick that is due, if any.
+    pub fn poll(&mut self, now: Timestamp, params: &Params) -> Option<Tick> {
+        if self.send.poll(now, params.send_gap) {
+            let put_slot = one_in(&mut self.slots, params.put_slot);
+            return Some(if put_slot { Tick::PutSlot } else { Tick::Upkeep });
+        }
+        if self.get.poll(now, params.get_gap) {
+            return Some(Tick::Get);
+        }
+        self.looped.poll(now, params.loop_gap).then_some(Tick::Loop)
+    }
+
+    /// When the next tick is due.
+    pub fn next_wake(&self) -> Timestamp {
+        self.send.due.min(self.get.due).min(self.looped.due)
+    }
+}
+
+/// Packets that are complete and wait for a tick, by what they are for. `P` is a finished packet.
+///
+/// Whatever a tick sends was complete before the tick. Loops are for all clocks alike: they carry nothing.
+#[derive(Debug)]
+pub struct Ready<P> {
+    /// Real Puts in order.
+    pub puts: VecDeque<P>,
+    /// A decoy Put.
+    pub decoy: Option<P>,
+    /// A due copy, repeat or Ack.
+    pub upkeep: Option<P>,
+    /// Gets in order.
+    pub gets: VecDeque<P>,
+    /// Loops.
+    pub loops: VecDeque<P>,
+}
+
+/// Real Puts and Gets that are kept ready.
+pub const READY_AHEAD: usize = 2;
+/// Loops that are kept ready: one for each clock, and one more for a tick right behind another.
+pub const LOOPS_AHEAD: usize = 4;
+
+impl<P> Default for Ready<P> {
+    fn default() -> Self {
+        Self { puts: VecDeque::new(), decoy: None, upkeep: None, gets: VecDeque::new(), loops: VecDeque::new() }
+    }
+}
+
+impl<P> Ready<P> {
+    /// What this tick sends. `None` only right after a start, before anything is complete.
+    pub fn take(&mut self, tick: Tick) -> Option<P> {
+        let chosen = match tick {
+            Tick::PutSlot => self.puts.pop_front().or_else(|| self.decoy.take()),
+            Tick::Upkeep => self.upkeep.take(),
+            Tick::Get => self.gets.pop_front(),
+            Tick::Loop => None,
+        };
+        chosen.or_else(|| self.loops.pop_front())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use std::{collections::BTreeMap, time::Duration};
+    use veilpost_packet::random::seeded;
+
+    /// Runs the clocks for a virtual day and counts ticks.
+    fn day(seed: u8) -> BTreeMap<Tick, u32> {
+        let (params, mut rng) = (Params::standard(), seeded([seed; 32]));
+        let (start, mut counts) = (Timestamp::from_secs(1_000), BTreeMap::new());
+        let mut clocks = Clocks::start(start, &params, &mut rng);
+        while clocks.next_wake() < start + Duration::from_secs(86_400) {
+            let now = clocks.next_wake();
+            while let Some(tick) = clocks.poll(now, &params) {
+                *counts.entry(tick).or_insert(0) += 1;
+            }
+        }
+        counts
+    }
+
+    #[test]
+    fn a_day_of_ticks_has_the_documents_rates() {
+        let counts = day(1);
+        let near = |tick: Tick, expected: f64| {
+            let found = f64::from(counts[&tick]);
+            assert!((found - expected).abs() < 5.0 * expected.sqrt(), "{tick:?}: {found} instead of {expected}");
+        };
+        near(Tick::PutSlot, 86_400.0 / 2.0 / 4.0);
+        near(Tick::Upkeep, 86_400.0 / 2.0 * 0.75);
+        near(Tick::Get, 86_400.0 / 3.0);
+        near(Tick::Loop, 86_400.0 / 30.0);
+    }
+
+    #[test]
+    fn after_an_hour_of_sleep_no_burst_follows() {
+        let (params, mut rng) = (Params::standard(), seeded([2; 32]));
+        let mut clocks = Clocks::start(Timestamp::from_secs(0), &params, &mut rng);
+        let woken = Timestamp::from_secs(3_600);
+        assert_eq!(std::iter::from_fn(|| clocks.poll(woken, &params)).count(), 0);
+        assert!(clocks.next_wake() > woken);
+    }
+
+    #[test]
+    fn a_put_slot_takes_a_real_put_first_then_a_decoy_then_a_loop() {
+        let mut ready = Ready::default();
+        ready.puts.push_back("real");
+        ready.decoy = Some("decoy");
+        ready.loops.push_back("loop");
+        let taken: Vec<_> = std::iter::from_fn(|| ready.take(Tick::PutSlot)).collect();
+        assert_eq!(taken, ["real", "decoy", "loop"]);
+    }
+
+    #[test]
+    fn a_tick_without_work_sends_a_loop() {
+        for tick in [Tick::Upkeep, Tick::Get, Tick::Loop] {
+            let mut ready = Ready::default();
+            ready.puts.push_back("real");
+            ready.loops.push_back("loop");
+            assert_eq!(ready.take(tick), Some("loop"), "{tick:?}");
+        }
+    }
+}

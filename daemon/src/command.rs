@@ -1,0 +1,90 @@
+//! The command line that every relay daemon has: `init`, `run`, `check-config`.
+
+use crate::{
+    logs,
+    stop::{self, Failure},
+};
+use clap::Subcommand;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+/// What a relay's program can be asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make the node's keys, if they are not there, and write its signed descriptor to the data folder.
+    Init {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+        /// The epoch of the first Sphinx key: that of the network document to come.
+        #[arg(long, default_value_t = 1)]
+        epoch: u64,
+    },
+    /// Run until told to stop. Prints the line `ready` when links are accepted.
+    Run {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Check the configuration, and the network file and document if they are there, and say what is wrong.
+    CheckConfig {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+}
+
+/// A relay as its program sees it.
+pub trait Relay: Sized {
+    /// Its checked configuration.
+    type Config;
+
+    /// Reads and checks the configuration file.
+    ///
+    /// # Errors
+    /// [`Failure::Config`].
+    fn load(path: &Path) -> Result<Self::Config, Failure>;
+
+    /// What to log.
+    fn log_level(config: &Self::Config) -> &str;
+
+    /// Makes keys and descriptor.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    fn init(config: &Self::Config, epoch: u64) -> Result<(), Failure>;
+
+    /// Looks at what the configuration names.
+    ///
+    /// # Errors
+    /// [`Failure::Config`].
+    fn check(config: &Self::Config) -> Result<(), Failure>;
+
+    /// Opens everything and accepts links.
+    fn start(config: Self::Config) -> impl Future<Output = Result<Self, Failure>>;
+
+    /// Runs until `stop` completes.
+    fn run(self, stop: impl Future<Output = ()>) -> impl Future<Output = Result<(), Failure>>;
+}
+
+/// Does what the command line says; the end of a relay's `main`.
+pub fn execute<R: Relay>(command: Command) -> ExitCode {
+    stop::exit(match command {
+        Command::Init { config, epoch } => R::load(&config).and_then(|config| R::init(&config, epoch)),
+        Command::CheckConfig { config } => R::load(&config).and_then(|config| R::check(&config)),
+        Command::Run { config } => R::load(&config).and_then(run::<R>),
+    })
+}
+
+fn run<R: Relay>(config: R::Config) -> Result<(), Failure> {
+    logs::start(R::log_level(&config)).map_err(Failure::config)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::runtime)?;
+    runtime.block_on(async {
+        let stop = stop::requested().map_err(Failure::runtime)?;
+        let relay = R::start(config).await?;
+        stop::announce_ready();
+        relay.run(stop).await
+    })
+}

@@ -1,0 +1,234 @@
+//! A node's keys together. `init` makes them and writes the signed descriptor that a network document is made from.
+//!
+//! ```text
+//! data_dir/identity.key   Ed25519: the node's id, signs descriptors (and a mailbox's digests)
+//! data_dir/link.key       Ed25519: proves the node on links
+//! data_dir/sphinx/N.key   X25519: unwraps packets of epoch N
+//! data_dir/sphinx/N.tags  replay tags of epoch N; key and log live and die together
+//! data_dir/descriptor     signed, public
+//! ```
+
+use crate::{
+    config::NodeConfig,
+    keys::{self, KeyError},
+    taglog::{Loaded, LogKey, TagLog, TagLogError},
+};
+use std::path::{Path, PathBuf};
+use veilpost_link::LinkSecret;
+use veilpost_packet::{
+    ids::{LinkKey, NodeId},
+    primitives::SigningSecret,
+    sphinx::{SphinxPublic, SphinxSecret},
+    time::Epoch,
+};
+use veilpost_pki::{
+    Descriptor, Document, Role,
+    descriptor::SPHINX_KEYS_MAX,
+    document::{Place, Relay},
+};
+
+/// A node's keys do not fit.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// A key file cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A tag log cannot be used.
+    #[error(transparent)]
+    TagLog(#[from] TagLogError),
+    /// The document does not know this node, or knows it with other keys or in another role.
+    #[error("the network document {0}; run `init`, hand the descriptor to the authorities and fetch the new document")]
+    NotListed(&'static str),
+}
+
+/// The long-lived keys of a node.
+#[derive(Debug)]
+pub struct NodeKeys {
+    folder: PathBuf,
+    /// Signs descriptors and digests.
+    pub identity: SigningSecret,
+    /// Proves the node on links.
+    pub link: LinkSecret,
+}
+
+impl NodeKeys {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// [`IdentityError::Key`]; the text says what to do.
+    pub fn load(data_dir: &Path) -> Result<Self, IdentityError> {
+        Self::with(data_dir, keys::read)
+    }
+
+    /// Reads the keys, making those that are not there.
+    ///
+    /// # Errors
+    /// [`IdentityError::Key`].
+    pub fn load_or_make(data_dir: &Path) -> Result<Self, IdentityError> {
+        keys::make_folder(&data_dir.join("sphinx"))?;
+        Self::with(data_dir, keys::read_or_make)
+    }
+
+    fn with(
+        data_dir: &Path,
+        read: impl Fn(&Path) -> Result<veilpost_packet::primitives::Secret32, KeyError>,
+    ) -> Result<Self, IdentityError> {
+        let identity = SigningSecret::from_seed(read(&data_dir.join("identity.key"))?.expose());
+        let link = LinkSecret::from_seed(*read(&data_dir.join("link.key"))?.expose());
+        Ok(Self { folder: data_dir.into(), identity, link })
+    }
+
+    /// The node's id.
+    pub fn id(&self) -> NodeId {
+        self.identity.node_id()
+    }
+
+    /// The public half of its link key.
+    pub fn link_key(&self) -> LinkKey {
+        self.link.public()
+    }
+
+    /// Finds this node in a document.
+    ///
+    /// # Errors
+    /// [`IdentityError::NotListed`] if it is not there or with another link key.
+    pub fn listed<'a>(&self, document: &'a Document) -> Result<(Place, &'a Relay), IdentityError> {
+        let (place, relay) = document.relay(&self.id()).ok_or(IdentityError::NotListed("does not list this node"))?;
+        if relay.link_key != self.link_key() {
+            return Err(IdentityError::NotListed("lists another link key for this node"));
+        }
+        Ok((place, relay))
+    }
+
+    /// Opens the Sphinx key of the document's epoch and its tag log, with room for `capacity` tags. After an unclean boot,
+    /// or without the log, the key is erased and the error says so.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub fn open_epoch(&self, document: &Document, capacity: usize) -> Result<(SphinxSecret, Loaded), IdentityError> {
+        let (epoch, (_, relay)) = (document.epoch, self.listed(document)?);
+        let secret = SphinxSecret::from_seed(*keys::read(&self.sphinx_key(epoch))?.expose());
+        if secret.public() != relay.sphinx_key {
+            return Err(IdentityError::NotListed("lists another Sphinx key for this node"));
+        }
+        let bound_to = LogKey { epoch, sphinx: secret.public() };
+        match TagLog::open(&self.sphinx_tags(epoch), bound_to, capacity) {
+            Ok(loaded) => Ok((secret, loaded)),
+            Err(error @ (TagLogError::UncleanBoot { .. } | TagLogError::Missing { .. })) => {
+                self.erase_epoch(epoch)?;
+                Err(error.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Erases an epoch's Sphinx key, then its tag log.
+    ///
+    /// # Errors
+    /// [`IdentityError::Key`].
+    pub fn erase_epoch(&self, epoch: Epoch) -> Result<(), IdentityError> {
+        keys::erase(&self.sphinx_key(epoch))?;
+        Ok(keys::erase(&self.sphinx_tags(epoch))?)
+    }
+
+    /// The public Sphinx key of an epoch, made with its tag log if it is not there.
+    fn sphinx_public(&self, epoch: Epoch) -> Result<SphinxPublic, IdentityError> {
+        let (key_file, log_file) = (self.sphinx_key(epoch), self.sphinx_tags(epoch));
+        match keys::read(&key_file) {
+            Ok(seed) if log_file.exists() => return Ok(SphinxSecret::from_seed(*seed.expose()).public()),
+            Ok(_) | Err(KeyError::Missing { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // One without the other is no use: both anew, the log first, so that a key never stands without its log.
+        self.erase_epoch(epoch)?;
+        let seed = keys::fresh()?;
+        let public = SphinxSecret::from_seed(*seed.expose()).public();
+        TagLog::create(&log_file, LogKey { epoch, sphinx: public })?;
+        keys::write(&key_file, &seed)?;
+        Ok(public)
+    }
+
+    fn sphinx_key(&self, epoch: Epoch) -> PathBuf {
+        self.folder.join("sphinx").join(format!("{}.key", epoch.0))
+    }
+
+    fn sphinx_tags(&self, epoch: Epoch) -> PathBuf {
+        self.folder.join("sphinx").join(format!("{}.tags", epoch.0))
+    }
+}
+
+/// Makes what is missing of a node's keys, for `epoch` and the 12 after it, and writes `data_dir/descriptor`. May be run
+/// again: what is there is kept.
+///
+/// # Errors
+/// [`IdentityError`].
+pub fn init(config: &NodeConfig, role: Role, epoch: Epoch) -> Result<Descriptor, IdentityError> {
+    let keys = NodeKeys::load_or_make(&config.data_dir)?;
+    let epochs = (0..SPHINX_KEYS_MAX as u64).map(|later| Epoch(epoch.0.saturating_add(later)));
+    let descriptor = Descriptor {
+        id: keys.id(),
+        epoch,
+        role,
+        addresses: config.advertised(),
+        onion: None,
+        link_key: keys.link_key(),
+        sphinx_keys: epochs.map(|epoch| keys.sphinx_public(epoch)).collect::<Result<_, _>>()?,
+        software: concat!("veilpost ", env!("CARGO_PKG_VERSION")).into(),
+        // A family of one.
+        family: if config.family.is_empty() { keys.id().to_string() } else { config.family.clone() },
+        capacity: config.capacity,
+    };
+    keys::write_public(&config.data_dir.join("descriptor"), &descriptor.sign(&keys.identity))?;
+    Ok(descriptor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(folder: &Path) -> NodeConfig {
+        NodeConfig {
+            data_dir: folder.join("node"),
+            listen: "127.0.0.1:4001".parse().unwrap(),
+            advertise: Vec::new(),
+            network: folder.join("network.toml"),
+            document: folder.join("document"),
+            metrics: None,
+            log: "info".into(),
+            family: String::new(),
+            capacity: 100,
+        }
+    }
+
+    #[test]
+    fn init_writes_a_descriptor_that_verifies_and_keeps_keys_when_run_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let first = init(&config, Role::Mix, Epoch(3)).unwrap();
+        let written = Descriptor::verify(&std::fs::read(config.data_dir.join("descriptor")).unwrap()).unwrap();
+        assert_eq!(first, written);
+        assert_eq!(first.sphinx_keys.len(), SPHINX_KEYS_MAX);
+        assert_eq!(init(&config, Role::Mix, Epoch(3)).unwrap(), first);
+        let keys = NodeKeys::load(&config.data_dir).unwrap();
+        assert_eq!((keys.id(), keys.link_key()), (first.id, first.link_key));
+    }
+
+    #[test]
+    fn a_sphinx_key_without_its_log_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let first = init(&config, Role::Mix, Epoch(3)).unwrap();
+        std::fs::remove_file(config.data_dir.join("sphinx/4.tags")).unwrap();
+        let second = init(&config, Role::Mix, Epoch(3)).unwrap();
+        assert_eq!(first.sphinx_keys[0], second.sphinx_keys[0]);
+        assert_ne!(first.sphinx_keys[1], second.sphinx_keys[1]);
+    }
+
+    #[test]
+    fn keys_that_were_never_made_are_asked_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = NodeKeys::load(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("identity.key") && error.contains("init"), "{error}");
+    }
+}

@@ -1,0 +1,30 @@
+//! What every relay daemon shares. Nothing here knows what a mix or a mailbox does.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`command`] | the command line of a relay's program |
+//! | [`config`] | TOML files with unknown keys refused, and the `[node]` table that all relays have |
+//! | [`keys`] | secrets on disk: made on first start, mode 0600, refused when others can read them |
+//! | [`identity`] | a node's keys together, its signed descriptor, `init` |
+//! | [`network`] | network file and document from disk, verified |
+//! | [`taglog`] | replay tags on disk, written before packets leave |
+//! | [`clock`] | network time that never runs backwards |
+//! | [`logs`], [`metrics`] | what an operator sees |
+//! | [`workers`] | threads that unwrap packets |
+//! | [`stop`] | signals, the `ready` line, exit codes |
+
+// The whole crate is a shell: sockets, clocks and fresh keys are its business.
+#![allow(clippy::disallowed_methods)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod identity;
+pub mod keys;
+pub mod logs;
+pub mod metrics;
+pub mod network;
+pub mod stop;
+pub mod taglog;
+pub mod workers;

@@ -1,0 +1,99 @@
+//! Metrics over HTTP, for the machine itself. Aggregates only: no ids, no addresses, nothing per user.
+
+use axum::{Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use std::{io, net::SocketAddr, sync::Arc};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// Metrics cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetricsError {
+    /// Anybody could read them.
+    #[error("metrics are served on a loopback address only, not on {0}")]
+    NotLoopback(SocketAddr),
+    /// The address cannot be had.
+    #[error("cannot serve metrics on {address}: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        error: io::Error,
+    },
+}
+
+/// Serves `/metrics` until dropped.
+#[derive(Debug)]
+pub struct MetricsServer {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl MetricsServer {
+    /// Starts serving what is registered.
+    ///
+    /// # Errors
+    /// [`MetricsError`].
+    pub async fn start(address: SocketAddr, registry: Registry) -> Result<Self, MetricsError> {
+        if !address.ip().is_loopback() {
+            return Err(MetricsError::NotLoopback(address));
+        }
+        let bind = |error| MetricsError::Bind { address, error };
+        let listener = TcpListener::bind(address).await.map_err(bind)?;
+        let address = listener.local_addr().map_err(bind)?;
+        let router = Router::new().route("/metrics", get(page)).with_state(Arc::new(registry));
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::warn!(%error, "metrics are no longer served");
+            }
+        });
+        Ok(Self { address, task })
+    }
+
+    /// Where they are served.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for MetricsServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn page(State(registry): State<Arc<Registry>>) -> impl IntoResponse {
+    let mut text = String::new();
+    // Writing to a string does not fail; an encoder that refuses would leave a shorter page.
+    let _ = encode(&mut text, &registry);
+    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::metrics::counter::Counter;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn what_is_registered_is_served() {
+        let mut registry = Registry::default();
+        let counter = Counter::<u64>::default();
+        registry.register("things", "Things counted", counter.clone());
+        let server = MetricsServer::start("127.0.0.1:0".parse().unwrap(), registry).await.unwrap();
+        counter.inc_by(3);
+        let mut stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("things_total 3"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_others_reach_is_refused() {
+        for address in ["0.0.0.0:0", "192.0.2.1:9100", "[::]:0"] {
+            let refused = MetricsServer::start(address.parse().unwrap(), Registry::default()).await;
+            assert!(matches!(refused, Err(MetricsError::NotLoopback(_))), "{address}");
+        }
+    }
+}

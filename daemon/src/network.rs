@@ -1,0 +1,96 @@
+//! Network file and network document from disk.
+
+use crate::{clock::Clock, config::NodeConfig};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+use veilpost_packet::{geometry::DOCUMENT_MAX, time::Timestamp};
+use veilpost_pki::{
+    Document, DocumentError, NetworkFile, UnverifiedDocument, admission::BUCKET_SLACK, network::NetworkFileError,
+};
+
+/// Network file or document cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// A file cannot be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        error: io::Error,
+    },
+    /// The network file is malformed.
+    #[error("{}: {error}", path.display())]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: NetworkFileError,
+    },
+    /// The document is malformed or does not verify.
+    #[error("{}: {error}", path.display())]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: DocumentError,
+    },
+}
+
+fn bounded(path: &Path, bound: u64) -> Result<Vec<u8>, NetworkError> {
+    let read = |error| NetworkError::Read { path: path.into(), error };
+    let length = fs::metadata(path).map_err(read)?.len();
+    if length > bound {
+        return Err(read(io::Error::other("the file is larger than it can be")));
+    }
+    fs::read(path).map_err(read)
+}
+
+/// Reads the network file.
+///
+/// # Errors
+/// [`NetworkError`].
+pub fn load_network(path: &Path) -> Result<NetworkFile, NetworkError> {
+    let bytes = bounded(path, 1 << 20)?;
+    NetworkFile::parse(&String::from_utf8_lossy(&bytes))
+        .map_err(|error| NetworkError::Network { path: path.into(), error })
+}
+
+/// Reads the document and checks network, signatures and time.
+///
+/// # Errors
+/// [`NetworkError`].
+pub fn load_document(path: &Path, network: &NetworkFile, now: Timestamp) -> Result<Document, NetworkError> {
+    let bytes = bounded(path, DOCUMENT_MAX as u64)?;
+    let wrong = |error| NetworkError::Document { path: path.into(), error };
+    let authorities =
+        network.authority_set().map_err(|error| NetworkError::Network { path: path.into(), error: error.into() })?;
+    UnverifiedDocument::from_bytes(&bytes).and_then(|document| document.verify(&authorities, now)).map_err(wrong)
+}
+
+/// `check-config`: what `run` would find wrong in network file and document before it opens a socket, as far as they are
+/// there.
+///
+/// # Errors
+/// [`NetworkError`].
+pub fn check_files(node: &NodeConfig, clock: &Clock) -> Result<(), NetworkError> {
+    if !node.network.exists() {
+        return Ok(());
+    }
+    let network = load_network(&node.network)?;
+    if node.document.exists() {
+        load_document(&node.document, &network, clock.now())?;
+    }
+    Ok(())
+}
+
+/// Room of a replay table: what the links can carry while the key lives, not what is usual; between 65 thousand and 67 million
+/// tags (8 to 16 bytes each, once used). A network whose document lives for weeks fills it sooner, and the node is closed then.
+pub fn tag_capacity(document: &Document, capacity: u32) -> usize {
+    let life = document.valid_until.since(document.valid_after) + document.params.key_grace;
+    let packets = life.as_secs_f64() * f64::from(capacity) * BUCKET_SLACK;
+    (packets as usize).clamp(1 << 16, 1 << 26)
+}

@@ -1,0 +1,261 @@
+//! The two halves of a link in use. The sender's queue is drained by one writer task per link, which turns what waits into
+//! few writes; the receiver cuts what has arrived into frames. Neither allocates more than its bound.
+
+use crate::{Limits, RecvError, SendError};
+use quinn::{Connection, RecvStream, SendStream, VarInt};
+use std::{fmt, pin::pin, sync::Arc};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::timeout,
+};
+use veilpost_packet::{
+    frame::{Frame, FrameKind},
+    geometry::FRAME,
+};
+
+/// Frames that one write takes: beyond it the cost per frame no longer falls.
+const WRITE_BATCH: usize = 16;
+/// Frames that one read takes: bounds a link's read buffer to 35 kB.
+const READ_BATCH: usize = 8;
+/// The one code of every close. The reason stays on our side.
+pub(crate) const CLOSE: VarInt = VarInt::from_u32(0);
+
+/// Queues frames for a link's writer. Clones share the queue; when all are dropped the link is flushed and closed.
+#[derive(Clone)]
+pub struct FrameSender {
+    queue: mpsc::Sender<Frame>,
+    close: Arc<Notify>,
+}
+
+impl FrameSender {
+    /// Queues a frame without waiting.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] at the bound of [`Limits::send_queue`]; [`SendError::Closed`] once the link is closing or gone.
+    pub fn try_send(&self, frame: Frame) -> Result<(), SendError> {
+        self.queue.try_send(frame).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SendError::Full,
+            mpsc::error::TrySendError::Closed(_) => SendError::Closed,
+        })
+    }
+
+    /// Queues a frame, waiting for room; [`Limits::write`] bounds the wait, since a writer without progress for that long
+    /// closes the link.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] once the link is closing or gone.
+    pub async fn send(&self, frame: Frame) -> Result<(), SendError> {
+        self.queue.send(frame).await.map_err(|_| SendError::Closed)
+    }
+
+    /// Frames that fit into the queue now.
+    pub fn room(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    /// Closes the link after what is queued has been sent (at most [`Limits::flush`] is waited for the peer).
+    pub fn close(&self) {
+        self.close.notify_one();
+    }
+
+    /// Completes when the link is closing or gone.
+    pub async fn closed(&self) {
+        self.queue.closed().await;
+    }
+}
+
+impl fmt::Debug for FrameSender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrameSender").field("room", &self.room()).finish()
+    }
+}
+
+/// Receives a link's frames in order.
+pub struct FrameReceiver {
+    connection: Connection,
+    stream: RecvStream,
+    /// Room for [`READ_BATCH`] frames, made with the first read; the first `filled` bytes are an unfinished frame.
+    buffer: Vec<u8>,
+    filled: usize,
+}
+
+impl FrameReceiver {
+    pub(crate) fn new(connection: Connection, stream: RecvStream) -> Self {
+        Self { connection, stream, buffer: Vec::new(), filled: 0 }
+    }
+
+    /// Waits for at least one frame and appends what has arrived, at most `max` (at least 1, at most 8 at a time), to
+    /// `frames`. Returns how many; 0 means that the peer closed the link cleanly, which ends both directions. Cancel-safe: a
+    /// dropped call loses nothing.
+    ///
+    /// # Errors
+    /// [`RecvError`]; the link is closed then. Frames before a malformed one are still appended.
+    pub async fn recv_batch(&mut self, frames: &mut Vec<Frame>, max: usize) -> Result<usize, RecvError> {
+        self.buffer.resize(READ_BATCH * FRAME, 0);
+        let limit = max.clamp(1, READ_BATCH) * FRAME;
+        loop {
+            let room = self.buffer.get_mut(self.filled..limit).unwrap_or_default();
+            match self.stream.read(room).await {
+                Ok(Some(count)) => self.filled += count,
+                // The peer waits with its close until we have read everything: this tells it.
+                Ok(None) if self.filled == 0 => {
+                    self.connection.close(CLOSE, &[]);
+                    return Ok(0);
+                }
+                Ok(None) => return Err(self.fail(RecvError::Short)),
+                Err(_) => return Err(self.fail(RecvError::Lost)),
+            }
+            let whole = self.filled / FRAME;
+            if whole > 0 {
+                return self.cut(whole, frames);
+            }
+        }
+    }
+
+    /// The next frame; `None` if the peer ended the stream cleanly. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`FrameReceiver::recv_batch`].
+    pub async fn recv(&mut self) -> Result<Option<Frame>, RecvError> {
+        let mut one = Vec::with_capacity(1);
+        self.recv_batch(&mut one, 1).await?;
+        Ok(one.pop())
+    }
+
+    /// Closes the link at once, both directions; what is queued is lost.
+    pub fn close(&self) {
+        self.connection.close(CLOSE, &[]);
+    }
+
+    fn cut(&mut self, whole: usize, frames: &mut Vec<Frame>) -> Result<usize, RecvError> {
+        let received = self.buffer.get(..whole * FRAME).unwrap_or_default();
+        for bytes in received.chunks_exact(FRAME) {
+            match Frame::from_bytes(bytes) {
+                Ok(frame) => frames.push(frame),
+                Err(_) => return Err(self.fail(RecvError::Malformed)),
+            }
+        }
+        self.buffer.copy_within(whole * FRAME..self.filled, 0);
+        self.filled -= whole * FRAME;
+        Ok(whole)
+    }
+
+    /// Closing here, and not when the caller drops its half, also ends the writer.
+    fn fail(&mut self, error: RecvError) -> RecvError {
+        self.filled = 0;
+        self.connection.close(CLOSE, &[]);
+        error
+    }
+}
+
+impl fmt::Debug for FrameReceiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FrameReceiver(..)")
+    }
+}
+
+/// The first frame of the peer; `None` if it is something else than a Hello or does not come.
+pub(crate) async fn first_frame(receiver: &mut FrameReceiver) -> Result<Option<Frame>, RecvError> {
+    Ok(receiver.recv().await?.filter(|frame| frame.kind() == FrameKind::Hello))
+}
+
+/// Makes the queue of a link and starts its writer, which ends the connection: after a clean close, when `stop` turns true,
+/// when the peer is gone, or when a write misses its deadline. `held` is dropped then.
+pub(crate) fn spawn_writer(
+    connection: Connection,
+    mut stream: SendStream,
+    mut stop: watch::Receiver<bool>,
+    limits: Limits,
+    held: impl Send + 'static,
+) -> FrameSender {
+    let (sender, mut queue) = mpsc::channel(limits.send_queue.max(1));
+    let close = Arc::new(Notify::new());
+    let asked = Arc::clone(&close);
+    tokio::spawn(async move {
+        let stop = async {
+            tokio::select! {
+                () = asked.notified() => {}
+                // An error means that the endpoint is dropped.
+                _ = stop.wait_for(|&stop| stop) => {}
+            }
+        };
+        if write_frames(&mut queue, &mut stream, &connection, stop, &limits).await == Ended::Asked {
+            queue.close();
+            flush(&mut queue, &mut stream, &connection, &limits).await;
+        }
+        connection.close(CLOSE, &[]);
+        drop(held);
+    });
+    FrameSender { queue: sender, close }
+}
+
+/// Why [`write_frames`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The queue's senders are gone or `stop` fired: what is queued can still be flushed.
+    Asked,
+    /// The connection is gone or too slow.
+    Lost,
+}
+
+/// Writes what the queue yields until it is told to stop.
+pub(crate) async fn write_frames(
+    queue: &mut mpsc::Receiver<Frame>,
+    stream: &mut SendStream,
+    connection: &Connection,
+    stop: impl Future<Output = ()>,
+    limits: &Limits,
+) -> Ended {
+    let mut stop = pin!(stop);
+    let mut gone = pin!(connection.closed());
+    let mut batch = Vec::with_capacity(WRITE_BATCH);
+    let mut bytes = Vec::new();
+    loop {
+        let count = tokio::select! {
+            biased;
+            _ = &mut gone => return Ended::Lost,
+            () = &mut stop => return Ended::Asked,
+            count = queue.recv_many(&mut batch, WRITE_BATCH) => count,
+        };
+        if count == 0 {
+            return Ended::Asked;
+        }
+        if !write_batch(&mut batch, &mut bytes, stream, limits).await {
+            return Ended::Lost;
+        }
+    }
+}
+
+/// Writes what is left in the queue, ends the stream and waits until the peer has read it and closes; [`Limits::flush`]
+/// bounds all of it. To close first would throw away what lies unread in the peer's buffers.
+pub(crate) async fn flush(
+    queue: &mut mpsc::Receiver<Frame>,
+    stream: &mut SendStream,
+    connection: &Connection,
+    limits: &Limits,
+) {
+    let everything = async {
+        let (mut batch, mut bytes) = (Vec::new(), Vec::new());
+        while let Ok(frame) = queue.try_recv() {
+            batch.push(frame);
+            if (batch.len() == WRITE_BATCH || queue.is_empty())
+                && !write_batch(&mut batch, &mut bytes, stream, limits).await
+            {
+                return;
+            }
+        }
+        if stream.finish().is_ok() {
+            let _ = connection.closed().await;
+        }
+    };
+    // A peer that does not take the rest in time loses it: a close must end.
+    let _ = timeout(limits.flush, everything).await;
+}
+
+async fn write_batch(batch: &mut Vec<Frame>, bytes: &mut Vec<u8>, stream: &mut SendStream, limits: &Limits) -> bool {
+    bytes.clear();
+    for frame in batch.drain(..) {
+        bytes.extend_from_slice(frame.as_bytes());
+    }
+    matches!(timeout(limits.write, stream.write_all(bytes)).await, Ok(Ok(())))
+}

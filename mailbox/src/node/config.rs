@@ -1,0 +1,90 @@
+//! Configuration of a mailbox, and the commands that do not run it.
+
+use serde::Deserialize;
+use std::path::Path;
+use veilpost_daemon::{
+    clock::Clock,
+    config::{self, NodeConfig},
+    identity, network,
+    stop::Failure,
+};
+use veilpost_packet::time::Epoch;
+use veilpost_pki::Role;
+
+const MIB: u64 = 1024 * 1024;
+
+/// A mailbox's configuration file.
+///
+/// ```toml
+/// [node]
+/// data_dir = "data"
+/// listen = "127.0.0.1:4003"
+/// network = "network.toml"
+/// document = "document"
+/// metrics = "127.0.0.1:9103"    # optional
+/// [store]                       # optional, these are the defaults
+/// quota_mib = 4096
+/// free_disk_floor_mib = 1024
+/// ```
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What every relay has.
+    pub node: NodeConfig,
+    /// How much may be held.
+    #[serde(default)]
+    pub store: StoreConfig,
+}
+
+/// The `[store]` table.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Boxes and tombstones at most, MiB. The database takes about twice that on disk.
+    pub quota_mib: u64,
+    /// New boxes are refused when less than this is free on the disk, MiB.
+    pub free_disk_floor_mib: u64,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { quota_mib: 4_096, free_disk_floor_mib: 1_024 }
+    }
+}
+
+impl StoreConfig {
+    /// As the engine counts.
+    pub fn limits(&self) -> crate::engine::Limits {
+        crate::engine::Limits {
+            quota_bytes: self.quota_mib.saturating_mul(MIB),
+            free_disk_floor: self.free_disk_floor_mib.saturating_mul(MIB),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// [`Failure::Config`] with file, line and what to do.
+    pub fn load(path: &Path) -> Result<Self, Failure> {
+        let Self { node, store } = config::load(path).map_err(Failure::config)?;
+        Ok(Self { node: node.resolve(path).map_err(Failure::config)?, store })
+    }
+}
+
+/// `init`: keys and descriptor.
+///
+/// # Errors
+/// [`Failure::Runtime`].
+pub fn init(config: &Config, epoch: u64) -> Result<(), Failure> {
+    identity::init(&config.node, Role::Mailbox, Epoch(epoch)).map(drop).map_err(Failure::runtime)
+}
+
+/// `check-config`: what `run` would find wrong before it opens a socket, as far as the files are there.
+///
+/// # Errors
+/// [`Failure::Config`].
+pub fn check(config: &Config) -> Result<(), Failure> {
+    network::check_files(&config.node, &Clock::start()).map_err(Failure::config)
+}

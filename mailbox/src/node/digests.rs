@@ -1,0 +1,100 @@
+//! Digests on their way to the entries: each entry's link carries one byte stream, new digests as they come and older ones
+//! when the entry asks.
+
+use super::links::Outbounds;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use veilpost_packet::{
+    digest::SignedDigest,
+    frame::{FrameKind, RecordCutter, Want},
+    ids::NodeId,
+    time::{Tick, Timestamp},
+};
+
+/// Digests read from the store at once for an entry that catches up.
+const HISTORY_AT_ONCE: usize = 256;
+/// Bytes that wait for one entry at most; what a slow entry misses beyond it, it asks for.
+const QUEUED_MAX: usize = 8 << 20;
+/// Frames left free in a link's queue.
+const ROOM: usize = 64;
+/// How soon a stream that waits for room is looked at again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// Where older digests come from.
+pub(super) trait History {
+    /// Digests from a tick on, oldest first, at most `limit`.
+    fn digests_from(&self, tick: Tick, limit: usize) -> Vec<Vec<u8>>;
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    cutter: RecordCutter,
+    /// Next tick of the history that is still to be read, and the last one wanted.
+    history: Option<(Tick, Tick)>,
+}
+
+/// The streams of all entries whose links are up.
+#[derive(Debug, Default)]
+pub(super) struct Publisher {
+    streams: BTreeMap<NodeId, Stream>,
+}
+
+impl Publisher {
+    /// A link is new: its stream begins at a record's border.
+    pub(super) fn link_up(&mut self, entry: NodeId) {
+        self.streams.insert(entry, Stream::default());
+    }
+
+    pub(super) fn link_down(&mut self, entry: &NodeId) {
+        self.streams.remove(entry);
+    }
+
+    pub(super) fn want(&mut self, entry: &NodeId, want: &Want) {
+        if let Some(stream) = self.streams.get_mut(entry) {
+            stream.history = Some((want.first, Tick(want.first.0.saturating_add(want.count))));
+        }
+    }
+
+    pub(super) fn publish(&mut self, digest: &SignedDigest) {
+        let bytes: Arc<[u8]> = digest.as_bytes().into();
+        for stream in self.streams.values_mut().filter(|stream| stream.cutter.queued() < QUEUED_MAX) {
+            stream.cutter.push(bytes.clone());
+        }
+    }
+
+    /// Hands frames to the links, as far as they have room.
+    pub(super) fn poll(&mut self, _now: Timestamp, engine: &impl History, outbound: &Outbounds) {
+        for (entry, stream) in &mut self.streams {
+            let Some(link) = outbound.entries.get(entry) else { continue };
+            while link.queued() + ROOM < super::links::LINK_QUEUE {
+                if let Some(frame) = stream.cutter.next_frame(FrameKind::Digest) {
+                    // There is room, and nobody else sends on this link.
+                    let _ = link.try_send(frame);
+                } else if !stream.read_history(engine) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// When to poll again, if streams wait for room.
+    pub(super) fn next_wake(&self, now: Timestamp) -> Timestamp {
+        let waits = self.streams.values().any(|stream| stream.cutter.queued() > 0 || stream.history.is_some());
+        if waits { now + AGAIN } else { Timestamp::FAR_FUTURE }
+    }
+}
+
+impl Stream {
+    /// Queues more of what the entry asked for; false if that is all.
+    fn read_history(&mut self, engine: &impl History) -> bool {
+        let Some((next, end)) = self.history else { return false };
+        let read = engine.digests_from(next, HISTORY_AT_ONCE);
+        let last = read.iter().filter_map(|bytes| SignedDigest::verify(bytes).ok()).map(|one| one.digest().tick).max();
+        self.history =
+            last.map(|last| (last.next(), end)).filter(|(next, end)| read.len() == HISTORY_AT_ONCE && next < end);
+        let any = !read.is_empty();
+        for bytes in read {
+            self.cutter.push(bytes.into());
+        }
+        any
+    }
+}

@@ -1,0 +1,90 @@
+//! What the operator sees: aggregates, no ids.
+
+use super::links::Outbounds;
+use crate::{
+    engine::{Counters, Mailbox},
+    store::BoxStore,
+};
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use veilpost_pki::admission::DropReason;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Word {
+    word: &'static str,
+}
+
+/// Counters of a mailbox.
+#[derive(Debug, Default)]
+pub(super) struct Metrics {
+    pub packets_in: Counter,
+    pub replies: Counter,
+    dropped: Family<Word, Counter>,
+    answers: Family<Word, Gauge>,
+    boxes: Gauge,
+    tombstones: Gauge,
+    waiting_replies: Gauge,
+    links_down: Gauge,
+}
+
+impl Metrics {
+    /// Counters, and a registry that shows them.
+    pub(super) fn new() -> (Self, Registry) {
+        let metrics = Self::default();
+        let mut registry = Registry::with_prefix("veilpost_mailbox");
+        registry.register("packets_in", "Packets that came over links", metrics.packets_in.clone());
+        registry.register("replies", "Replies handed to the link of their first mix", metrics.replies.clone());
+        registry.register("dropped", "Packets dropped, by reason", metrics.dropped.clone());
+        registry.register("answers", "Commands since the start, by outcome", metrics.answers.clone());
+        registry.register("boxes", "Boxes held", metrics.boxes.clone());
+        registry.register("tombstones", "Tombstones held", metrics.tombstones.clone());
+        registry.register("waiting_replies", "Replies that wait for their time", metrics.waiting_replies.clone());
+        registry.register("links_down", "Links to mixes and entries that are down", metrics.links_down.clone());
+        (metrics, registry)
+    }
+
+    /// The counter of a reason.
+    pub(super) fn dropped(&self, reason: DropReason) -> Counter {
+        self.dropped.get_or_create_owned(&Word { word: reason.name() })
+    }
+
+    /// Takes over what the engine has counted.
+    pub(super) fn show<S: BoxStore>(&self, engine: &Mailbox<S>, outbound: &Outbounds) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let Counters {
+            stored,
+            found,
+            not_found,
+            acknowledged,
+            loops,
+            conflicts,
+            full,
+            refused,
+            overflow,
+            store_failures,
+        } = engine.counters();
+        let outcomes = [
+            ("stored", stored),
+            ("found", found),
+            ("not_found", not_found),
+            ("acknowledged", acknowledged),
+            ("loop", loops),
+            ("conflict", conflicts),
+            ("full", full),
+            ("refused", refused),
+            ("overflow", overflow),
+            ("store_failure", store_failures),
+        ];
+        for (word, count) in outcomes {
+            self.answers.get_or_create_owned(&Word { word }).set(number(count));
+        }
+        let usage = engine.usage();
+        self.boxes.set(number(usage.boxes));
+        self.tombstones.set(number(usage.tombstones));
+        self.waiting_replies.set(number(engine.waiting_replies() as u64));
+        self.links_down.set(number(outbound.down() as u64));
+    }
+}

@@ -1,0 +1,12 @@
+//! The daemon around the engine: links, workers, disk, clock. It moves bytes and deadlines and decides nothing.
+#![allow(clippy::disallowed_methods, reason = "a shell: sockets and waits belong here")]
+
+mod config;
+mod core;
+mod digests;
+mod links;
+mod metrics;
+mod run;
+
+pub use config::{Config, StoreConfig, check, init};
+pub use run::Node;

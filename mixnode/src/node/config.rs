@@ -1,0 +1,63 @@
+//! Configuration of a relay, and the commands that do not run it.
+
+use serde::Deserialize;
+use std::path::Path;
+use veilpost_daemon::{
+    clock::Clock,
+    config::{self, ConfigError, NodeConfig},
+    identity, network,
+    stop::Failure,
+};
+use veilpost_packet::time::Epoch;
+use veilpost_pki::Role;
+
+/// A relay's configuration file.
+///
+/// ```toml
+/// role = "mix"                  # or "entry"
+/// [node]
+/// data_dir = "data"
+/// listen = "127.0.0.1:4001"
+/// network = "network.toml"
+/// document = "document"
+/// metrics = "127.0.0.1:9101"    # optional
+/// ```
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `mix` or `entry`.
+    pub role: Role,
+    /// What every relay has.
+    pub node: NodeConfig,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// [`Failure::Config`] with file, line and what to do.
+    pub fn load(path: &Path) -> Result<Self, Failure> {
+        let Self { role, node } = config::load(path).map_err(Failure::config)?;
+        if role == Role::Mailbox {
+            let what = "this program is a mix or an entry; mailboxes are run by veilpost-mailbox".into();
+            return Err(Failure::config(ConfigError::Value { path: path.into(), key: "role", what }));
+        }
+        Ok(Self { role, node: node.resolve(path).map_err(Failure::config)? })
+    }
+}
+
+/// `init`: keys and descriptor.
+///
+/// # Errors
+/// [`Failure::Runtime`].
+pub fn init(config: &Config, epoch: u64) -> Result<(), Failure> {
+    identity::init(&config.node, config.role, Epoch(epoch)).map(drop).map_err(Failure::runtime)
+}
+
+/// `check-config`: what `run` would find wrong before it opens a socket, as far as the files are there.
+///
+/// # Errors
+/// [`Failure::Config`].
+pub fn check(config: &Config) -> Result<(), Failure> {
+    network::check_files(&config.node, &Clock::start()).map_err(Failure::config)
+}

@@ -1,0 +1,177 @@
+//! The one task that owns the engine: inputs in, tags to disk, packets and frames out.
+
+use super::links::{Shared, start_client};
+use crate::{DropReason, Engine, Origin};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
+use veilpost_daemon::{stop::Failure, taglog::TagLog};
+use veilpost_link::{Arrival, FrameSender, Outbound};
+use veilpost_packet::{
+    digest::SignedDigest,
+    frame::{Frame, FrameKind, Hello, Want},
+    ids::{NodeId, SessionAddress},
+    sphinx::{Reject, Unwrapped},
+    time::Timestamp,
+};
+
+/// Inputs that wait for the core; beyond it workers and readers wait.
+pub(crate) const INPUTS: usize = 512;
+/// Inputs taken before packets leave again: a packet that is due waits for at most this many.
+const BATCH: usize = 64;
+/// A sleep without anything due.
+const IDLE: Duration = Duration::from_secs(1);
+/// After a stop, packets that wait get this long to leave.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What happens around the engine.
+pub(crate) enum Input {
+    Unwrapped(Origin, Vec<Result<Unwrapped, Reject>>),
+    Arrival(Box<(Arrival, Hello)>),
+    Closed(SessionAddress),
+    Want(SessionAddress, Want),
+    WantFrom(NodeId, oneshot::Sender<Want>),
+    Digest(NodeId, Box<SignedDigest>),
+}
+
+pub(crate) struct Core {
+    pub(crate) engine: Engine,
+    pub(crate) log: TagLog,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) outbound: BTreeMap<NodeId, Outbound>,
+    pub(crate) clients: HashMap<SessionAddress, FrameSender>,
+    /// Drops of the engine that the metrics have.
+    pub(crate) counted: BTreeMap<DropReason, u64>,
+}
+
+impl Core {
+    /// Runs until the node stops and what waits has left, or the drain's time is over. Returns itself for the clean end.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>) -> Result<Self, Failure> {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut stopping = self.shared.stopping.clone();
+        let mut stop_at = None;
+        loop {
+            let now = self.shared.clock.now();
+            let wake = self.engine.next_wake().map_or(IDLE, |wake| wake.since(now).min(IDLE));
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|&stop| stop), if stop_at.is_none() => {
+                    stop_at = Some(self.shared.clock.now() + DRAIN);
+                    self.end_sessions();
+                }
+                count = inputs.recv_many(&mut batch, BATCH) => if count == 0 { return Ok(self) },
+                () = sleep(wake) => {}
+            }
+            for input in batch.drain(..) {
+                self.take(input, stop_at.is_some());
+            }
+            self.release()?;
+            if stop_at.is_some_and(|at| self.engine.delayed() == 0 || self.shared.clock.now() >= at) {
+                return Ok(self);
+            }
+        }
+    }
+
+    /// Downlinks are dummies for the most part: a client that is told sooner reconnects elsewhere sooner.
+    fn end_sessions(&mut self) {
+        let now = self.shared.clock.now();
+        for (session, sender) in self.clients.drain() {
+            sender.close();
+            self.engine.close_session(now, &session);
+        }
+    }
+
+    fn take(&mut self, input: Input, stopping: bool) {
+        let now = self.shared.clock.now();
+        match input {
+            Input::Unwrapped(origin, results) => {
+                for result in results {
+                    match result {
+                        // The engine counts its drops itself.
+                        Ok(unwrapped) => drop(self.engine.handle_unwrapped(now, origin, unwrapped)),
+                        Err(reject) => self.engine.count(reject.into()),
+                    }
+                }
+            }
+            Input::Arrival(arrival) if stopping => arrival.0.refuse(),
+            Input::Arrival(arrival) => self.open(now, *arrival),
+            Input::Closed(session) => self.close(now, &session),
+            Input::Want(session, want) => self.engine.handle_want(&session, &want),
+            Input::WantFrom(mailbox, answer) => drop(answer.send(self.engine.want_from(now, &mailbox))),
+            Input::Digest(from, digest) => {
+                if let Err(error) = self.engine.handle_digest(now, &from, &digest) {
+                    tracing::debug!(%error, "a digest was refused");
+                    self.shared.metrics.dropped(DropReason::Malformed).inc();
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, now: Timestamp, (arrival, hello): (Arrival, Hello)) {
+        match self.engine.open_session(now, &hello) {
+            Ok(session) => {
+                let sender = start_client(Arc::clone(&self.shared), arrival, session);
+                self.clients.insert(session, sender);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a session was refused");
+                arrival.refuse();
+            }
+        }
+    }
+
+    fn close(&mut self, now: Timestamp, session: &SessionAddress) {
+        self.clients.remove(session);
+        self.engine.close_session(now, session);
+    }
+
+    /// "Tags are checked after the MAC, written before the packet leaves."
+    fn release(&mut self) -> Result<(), Failure> {
+        let tags = self.engine.take_new_tags();
+        self.log.append(&tags).map_err(Failure::runtime)?;
+        let now = self.shared.clock.now();
+        while let Some(forward) = self.engine.poll_forward(now) {
+            let frame = Frame::new(FrameKind::Packet, forward.flags, forward.packet.as_bytes());
+            let sent = frame
+                .ok()
+                .zip(self.outbound.get(&forward.to))
+                .is_some_and(|(frame, link)| link.try_send(frame).is_ok());
+            if sent {
+                self.shared.metrics.forwarded.inc();
+            } else {
+                self.engine.count(DropReason::LinkFull);
+            }
+        }
+        while let Some((session, frame)) = self.engine.poll_downlink(now) {
+            // A frame that cannot be queued would tear the client's byte streams, so the session ends.
+            if self.clients.get(&session).is_some_and(|sender| sender.try_send(frame).is_ok()) {
+                self.shared.metrics.downlink.inc();
+            } else {
+                self.close(now, &session);
+            }
+        }
+        self.measure();
+        Ok(())
+    }
+
+    fn measure(&mut self) {
+        let metrics = &self.shared.metrics;
+        for (reason, &count) in self.engine.dropped() {
+            let counted = self.counted.entry(*reason).or_default();
+            metrics.dropped(*reason).inc_by(count - *counted);
+            *counted = count;
+        }
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        metrics.delayed.set(number(self.engine.delayed()));
+        metrics.sessions.set(number(self.engine.sessions()));
+        metrics.tags.set(number(self.engine.tags()));
+        metrics.outbound.set(number(self.outbound.values().map(Outbound::queued).sum()));
+        metrics.links_down.set(number(self.outbound.values().filter(|link| !link.is_up()).count()));
+    }
+}

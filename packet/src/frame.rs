@@ -1,0 +1,309 @@
+//! Frames: the one unit of one size that crosses a link, and the byte streams that documents and digests are cut into.
+//!
+//! ```text
+//! frame  (4,448 B): kind 1 | flags 1 | reserved 2 | body 4,444
+//! packet  body: a Sphinx packet, exactly
+//! hello   body: session address 32 | puzzle room 32 | newest document known 8 | zeros
+//! want    body: mailbox 32 | first tick 4 | count 4 | zeros
+//! digest, document body: length 2 | that many bytes of a stream of records (u32 length, bytes) | zeros
+//! ```
+
+use crate::{
+    codec::{DecodeError, Reader, Result, Writer},
+    geometry::{FRAME, FRAME_BODY, FRAME_HEADER, PUZZLE},
+    ids::{DocumentHash, NodeId, SessionAddress},
+    time::Tick,
+};
+use std::{collections::VecDeque, fmt, sync::Arc};
+
+/// What a frame holds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum FrameKind {
+    /// A Sphinx packet.
+    Packet = 1,
+    /// Nothing: keeps a clock's rate.
+    Dummy = 2,
+    /// The first frame of each side of a link.
+    Hello = 3,
+    /// A piece of the stream of network documents.
+    Document = 4,
+    /// A piece of the stream of digests.
+    Digest = 5,
+    /// Asks for digests.
+    Want = 6,
+}
+
+impl FrameKind {
+    fn from_byte(byte: u8) -> Result<Self> {
+        [Self::Packet, Self::Dummy, Self::Hello, Self::Document, Self::Digest, Self::Want]
+            .into_iter()
+            .find(|&kind| kind as u8 == byte)
+            .ok_or(DecodeError::Invalid("frame kind"))
+    }
+}
+
+/// A frame's flags. Bit 0 is the parity of the epoch whose keys the packet is for, so that no packet is unwrapped twice.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// Flags of a packet for an epoch.
+    pub fn for_epoch(epoch: crate::time::Epoch) -> Self {
+        Self((epoch.0 & 1) as u8)
+    }
+
+    /// True for packets of odd epochs.
+    pub fn odd_epoch(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+/// A whole frame: exactly [`FRAME`] bytes with a valid header.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Frame(Box<[u8]>);
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame").field("kind", &self.kind()).finish_non_exhaustive()
+    }
+}
+
+impl Frame {
+    /// A frame around a body, which is padded with zeros.
+    ///
+    /// # Errors
+    /// If the body is longer than [`FRAME_BODY`], or shorter in a frame of kind [`FrameKind::Packet`].
+    pub fn new(kind: FrameKind, flags: Flags, body: &[u8]) -> Result<Self> {
+        if body.len() > FRAME_BODY {
+            return Err(DecodeError::TooLong("frame body"));
+        }
+        if kind == FrameKind::Packet && body.len() != FRAME_BODY {
+            return Err(DecodeError::Truncated);
+        }
+        let mut writer = Writer::with_capacity(FRAME);
+        writer.u8(kind as u8).u8(flags.0).u16(0).put(body).pad_to(FRAME);
+        Ok(Self(writer.finish().into_boxed_slice()))
+    }
+
+    /// A frame that only keeps a clock's rate.
+    pub fn dummy() -> Self {
+        Self::new(FrameKind::Dummy, Flags::default(), &[]).expect("an empty body fits")
+    }
+
+    /// Checks size and header of received bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        FrameKind::from_byte(reader.u8()?)?;
+        if reader.u8()? > 1 {
+            return Err(DecodeError::Invalid("frame flags"));
+        }
+        if reader.u16()? != 0 {
+            return Err(DecodeError::Invalid("reserved bytes"));
+        }
+        reader.take(FRAME_BODY)?;
+        reader.finish()?;
+        Ok(Self(bytes.into()))
+    }
+
+    /// The frame as it crosses the link.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What the frame holds.
+    pub fn kind(&self) -> FrameKind {
+        self.0.first().and_then(|&byte| FrameKind::from_byte(byte).ok()).expect("both constructors check the kind")
+    }
+
+    /// The frame's flags.
+    pub fn flags(&self) -> Flags {
+        Flags(self.0.get(1).copied().unwrap_or(0))
+    }
+
+    /// The body, padding included.
+    pub fn body(&self) -> &[u8] {
+        self.0.get(FRAME_HEADER..).unwrap_or(&[])
+    }
+}
+
+/// First frame of each side of a link. Nodes and mailboxes send a zero session address: the link key says who they are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hello {
+    /// The address that a client draws for this connection; `None` between nodes and from an entry.
+    pub session: Option<SessionAddress>,
+    /// Room for a session puzzle's solution; zero while no puzzle is asked.
+    pub puzzle: [u8; PUZZLE],
+    /// The newest document that the sender holds (zero: none). An entry sends a document only to who lacks it.
+    pub document: DocumentHash,
+}
+
+impl Hello {
+    /// The hello of a node.
+    pub fn node(document: DocumentHash) -> Self {
+        Self { session: None, puzzle: [0; PUZZLE], document }
+    }
+
+    /// The hello of a client.
+    pub fn client(session: SessionAddress, document: DocumentHash) -> Self {
+        Self { session: Some(session), puzzle: [0; PUZZLE], document }
+    }
+
+    /// As a frame.
+    pub fn to_frame(&self) -> Frame {
+        let mut writer = Writer::with_capacity(128);
+        writer.put(&self.session.map_or([0; 32], |session| session.0)).put(&self.puzzle).put(&self.document.0);
+        Frame::new(FrameKind::Hello, Flags::default(), &writer.finish()).expect("a hello is shorter than a body")
+    }
+
+    /// From a frame's body.
+    pub fn decode(body: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(body);
+        let session = reader.array()?;
+        let hello = Self {
+            session: (session != [0; 32]).then_some(SessionAddress(session)),
+            puzzle: reader.array()?,
+            document: DocumentHash(reader.array()?),
+        };
+        reader.finish_padding()?;
+        Ok(hello)
+    }
+}
+
+/// Asks for the digests of one mailbox in a range of ticks: a client its entry, an entry a mailbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Want {
+    /// Whose digests.
+    pub mailbox: NodeId,
+    /// The oldest wanted.
+    pub first: Tick,
+    /// How many ticks from there on; `u32::MAX` means "all that you have".
+    pub count: u32,
+}
+
+impl Want {
+    /// As a frame.
+    pub fn to_frame(&self) -> Frame {
+        let mut writer = Writer::with_capacity(64);
+        writer.put(self.mailbox.as_bytes()).u32(self.first.0).u32(self.count);
+        Frame::new(FrameKind::Want, Flags::default(), &writer.finish()).expect("a want is shorter than a body")
+    }
+
+    /// From a frame's body.
+    pub fn decode(body: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(body);
+        let want = Self { mailbox: NodeId(reader.array()?), first: Tick(reader.u32()?), count: reader.u32()? };
+        reader.finish_padding()?;
+        Ok(want)
+    }
+}
+
+/// Most bytes of a stream that one frame carries.
+pub const SEGMENT_MAX: usize = FRAME_BODY - 2;
+
+/// Cuts records into frame bodies: the sending half of a byte stream.
+///
+/// Bounded by the sum of its queued records, which the owner reads with [`RecordCutter::queued`] before it pushes.
+#[derive(Debug, Default)]
+pub struct RecordCutter {
+    queue: VecDeque<Arc<[u8]>>,
+    /// Bytes of the first record, length prefix included, that are already out.
+    sent: usize,
+    queued: usize,
+}
+
+impl RecordCutter {
+    /// Queues a record of at most `u32::MAX` bytes; longer ones are dropped, which no format of the project reaches.
+    pub fn push(&mut self, record: Arc<[u8]>) {
+        if u32::try_from(record.len()).is_ok() {
+            self.queued += record.len() + 4;
+            self.queue.push_back(record);
+        }
+    }
+
+    /// Bytes that wait, length prefixes included.
+    pub fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// The next frame of the stream; `None` if nothing waits.
+    pub fn next_frame(&mut self, kind: FrameKind) -> Option<Frame> {
+        let mut segment = Vec::with_capacity(SEGMENT_MAX);
+        while let Some(record) = self.queue.front() {
+            let prefix = u32::try_from(record.len()).unwrap_or(u32::MAX).to_be_bytes();
+            let bytes = prefix.iter().chain(record.iter()).skip(self.sent).take(SEGMENT_MAX - segment.len());
+            let before = segment.len();
+            segment.extend(bytes);
+            let cut = segment.len() - before;
+            self.sent += cut;
+            self.queued -= cut;
+            if self.sent < record.len() + 4 {
+                break;
+            }
+            self.queue.pop_front();
+            self.sent = 0;
+        }
+        if segment.is_empty() {
+            return None;
+        }
+        let mut body = Writer::with_capacity(FRAME_BODY);
+        body.bytes16(&segment);
+        Some(Frame::new(kind, Flags::default(), &body.finish()).expect("a segment and its length fill a body at most"))
+    }
+}
+
+/// Joins frame bodies to records again. Holds at most one record of the stated bound, plus one segment.
+#[derive(Debug)]
+pub struct RecordJoiner {
+    buffer: Vec<u8>,
+    record_max: usize,
+    /// A record was refused: where the next one begins is not known any more.
+    lost: bool,
+}
+
+impl RecordJoiner {
+    /// For records of at most `record_max` bytes.
+    pub fn new(record_max: usize) -> Self {
+        Self { buffer: Vec::new(), record_max, lost: false }
+    }
+
+    /// Takes a frame's body and returns the records that it completes.
+    ///
+    /// # Errors
+    /// A malformed body, or a record above the bound: the stream is useless from here on, every later push is refused too, and
+    /// its link should be closed.
+    pub fn push(&mut self, body: &[u8]) -> Result<Vec<Vec<u8>>> {
+        if self.lost {
+            return Err(DecodeError::Invalid("stream"));
+        }
+        let records = self.join(body);
+        if records.is_err() {
+            self.lost = true;
+            self.buffer = Vec::new();
+        }
+        records
+    }
+
+    /// Bytes of records that are not complete yet.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    fn join(&mut self, body: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let mut reader = Reader::new(body);
+        let segment = reader.bytes16(SEGMENT_MAX, "stream segment")?;
+        reader.finish_padding()?;
+        self.buffer.extend_from_slice(segment);
+        let mut records = Vec::new();
+        while let Some((prefix, rest)) = self.buffer.split_first_chunk::<4>() {
+            let length = u32::from_be_bytes(*prefix) as usize;
+            if length > self.record_max {
+                return Err(DecodeError::TooLong("stream record"));
+            }
+            let Some(record) = rest.get(..length) else { break };
+            records.push(record.to_vec());
+            self.buffer.drain(..4 + length);
+        }
+        Ok(records)
+    }
+}

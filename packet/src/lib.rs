@@ -1,0 +1,27 @@
+//! Pure formats of Veilpost: no sockets, no clock, no randomness of the operating system, no async.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`geometry`] | every size on the wire |
+//! | [`ids`], [`time`], [`random`] | the words that all crates speak: ids, network time, the engines' generator |
+//! | [`codec`] | one reader and one writer for every format |
+//! | [`primitives`] | the cryptographic primitives and the labels that separate their uses |
+//! | [`frame`] | what crosses a link |
+//! | [`sphinx`] | packets, SURBs, one hop's unwrap |
+//! | [`replay`] | the tags of packets seen |
+//! | [`command`] | what clients ask of mailboxes, and the answers |
+//! | [`boxes`] | streams of boxes: capabilities, sealing, signatures |
+//! | [`digest`] | what mailboxes publish each tick |
+
+pub mod boxes;
+pub mod codec;
+pub mod command;
+pub mod digest;
+pub mod frame;
+pub mod geometry;
+pub mod ids;
+pub mod primitives;
+pub mod random;
+pub mod replay;
+pub mod sphinx;
+pub mod time;

@@ -1,0 +1,346 @@
+//! The rules of admission for packets at every node, pure. A packet that breaks one is dropped and counted by reason; the sender never learns it.
+//!
+//! Where a packet may come from and go to:
+//! ```text
+//! client -> entry -> layer 1 -> layer 2 -> layer 3 -> mailbox
+//!                    mailbox -> layer 1 -> layer 2 -> layer 3 -> entry -> session
+//! ```
+
+use crate::{document::Place, params::Params};
+use std::time::Duration;
+use veilpost_packet::{
+    frame::{Flags, Frame, FrameKind},
+    geometry::MIX_LAYERS,
+    ids::{NodeId, SessionAddress},
+    sphinx::{Packet, Reject},
+    time::{Epoch, Timestamp},
+};
+
+/// Where a packet came from, as its link proved it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A node of the document.
+    Node {
+        /// Which.
+        id: NodeId,
+        /// What it does in the document.
+        place: Place,
+    },
+    /// A client of this entry.
+    Session(SessionAddress),
+}
+
+/// Why a packet or frame was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// More than the connection's token bucket lets through.
+    Rate,
+    /// A frame of a kind that this peer may not send.
+    Kind,
+    /// For an epoch whose key this node does not have.
+    Epoch,
+    /// The header does not decode.
+    Malformed,
+    /// A low-order point.
+    ZeroSecret,
+    /// The header's MAC is wrong.
+    Mac,
+    /// Not packet version 260.
+    Version,
+    /// The delay is above 30 means.
+    Delay,
+    /// The delay ends after the key's life.
+    KeyLife,
+    /// Packets from there do not come here.
+    From,
+    /// Packets from there do not go there.
+    To,
+    /// No such session, or it ended while the packet waited.
+    Session,
+    /// The route ends here.
+    LastHop,
+    /// Seen before.
+    Replay,
+    /// The replay table is full: the node is closed until the next epoch.
+    ReplayFull,
+    /// The delay queue is full.
+    QueueFull,
+    /// The workers' queue is full.
+    Overload,
+    /// The link to the next node is down or slow, and its queue full.
+    LinkFull,
+    /// The session's reply queue was full, so its oldest reply was dropped.
+    Downlink,
+    /// The tag log failed, or the node is stopping.
+    Stopped,
+}
+
+impl DropReason {
+    /// Every reason, for metrics.
+    pub const ALL: [DropReason; 20] = [
+        Self::Rate,
+        Self::Kind,
+        Self::Epoch,
+        Self::Malformed,
+        Self::ZeroSecret,
+        Self::Mac,
+        Self::Version,
+        Self::Delay,
+        Self::KeyLife,
+        Self::From,
+        Self::To,
+        Self::Session,
+        Self::LastHop,
+        Self::Replay,
+        Self::ReplayFull,
+        Self::QueueFull,
+        Self::Overload,
+        Self::LinkFull,
+        Self::Downlink,
+        Self::Stopped,
+    ];
+
+    /// The reason's name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Kind => "kind",
+            Self::Epoch => "epoch",
+            Self::Malformed => "malformed",
+            Self::ZeroSecret => "zero_secret",
+            Self::Mac => "mac",
+            Self::Version => "version",
+            Self::Delay => "delay",
+            Self::KeyLife => "key_life",
+            Self::From => "from",
+            Self::To => "to",
+            Self::Session => "session",
+            Self::LastHop => "last_hop",
+            Self::Replay => "replay",
+            Self::ReplayFull => "replay_full",
+            Self::QueueFull => "queue_full",
+            Self::Overload => "overload",
+            Self::LinkFull => "link_full",
+            Self::Downlink => "downlink",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl From<Reject> for DropReason {
+    fn from(reject: Reject) -> Self {
+        match reject {
+            Reject::ZeroSecret => Self::ZeroSecret,
+            Reject::Mac => Self::Mac,
+            Reject::Version => Self::Version,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+/// Whether a node at `ours` takes packets from a node at `from` at all. Decided once, when a link is admitted, and again
+/// for every packet.
+pub fn may_come(ours: Place, from: Place) -> bool {
+    match (ours, from) {
+        (Place::Mix(1), Place::Entry | Place::Mailbox) => true,
+        (Place::Mix(layer), Place::Mix(before)) => before.checked_add(1) == Some(layer),
+        (Place::Entry | Place::Mailbox, Place::Mix(last)) => usize::from(last) == MIX_LAYERS,
+        _ => false,
+    }
+}
+
+/// Whether a node at `ours` hands packets to a node at `to`. The links that a node dials, and the legal next hops.
+pub fn may_go(ours: Place, to: Place) -> bool {
+    match (ours, to) {
+        (Place::Entry | Place::Mailbox, Place::Mix(1)) => true,
+        (Place::Mix(last), Place::Entry | Place::Mailbox) => usize::from(last) == MIX_LAYERS,
+        (Place::Mix(layer), Place::Mix(next)) => layer.checked_add(1) == Some(next),
+        _ => false,
+    }
+}
+
+/// "Delay at most 30 means and within the key's life."
+///
+/// # Errors
+/// [`DropReason::Delay`], [`DropReason::KeyLife`].
+pub fn delay(now: Timestamp, delay: Duration, params: &Params, key_until: Timestamp) -> Result<Timestamp, DropReason> {
+    if delay > params.max_delay() {
+        return Err(DropReason::Delay);
+    }
+    let due = now + delay;
+    if due > key_until { Err(DropReason::KeyLife) } else { Ok(due) }
+}
+
+/// What a connection may send and how fast: a token bucket per connection, kept by whoever reads the link.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    epoch: Epoch,
+    client: bool,
+    per_second: f64,
+    depth: f64,
+    tokens: f64,
+    filled: Timestamp,
+}
+
+/// What a frame that passed the gate is.
+#[derive(Debug, Clone)]
+pub enum Passed {
+    /// A packet to unwrap.
+    Packet(Packet),
+    /// A request for digests, of a client.
+    Want(veilpost_packet::frame::Want),
+}
+
+/// Depth of every bucket at least: an honest Poisson clock at 1/1.25 of the rate overruns it once in 10^12 frames.
+pub const BUCKET_DEPTH: f64 = 64.0;
+/// A connection's bucket fills this much faster than what an honest client sends.
+pub const BUCKET_SLACK: f64 = 1.25;
+
+impl Gate {
+    /// For a client: 1.25 times the document's client rate.
+    pub fn client(now: Timestamp, params: &Params, epoch: Epoch) -> Self {
+        Self::new(now, params.client_rate() * BUCKET_SLACK, BUCKET_DEPTH, true, epoch)
+    }
+
+    /// For a link from a node: what this node is willing to carry in all, and a second of it at once.
+    pub fn node(now: Timestamp, capacity: u32, epoch: Epoch) -> Self {
+        let rate = f64::from(capacity) * BUCKET_SLACK;
+        Self::new(now, rate, rate.max(BUCKET_DEPTH), false, epoch)
+    }
+
+    fn new(now: Timestamp, per_second: f64, depth: f64, client: bool, epoch: Epoch) -> Self {
+        Self { epoch, client, per_second, depth, tokens: depth, filled: now }
+    }
+
+    /// Lets a frame through or says why not.
+    ///
+    /// # Errors
+    /// [`DropReason::Rate`], [`DropReason::Kind`], [`DropReason::Epoch`], [`DropReason::Malformed`].
+    pub fn pass(&mut self, now: Timestamp, frame: &Frame) -> Result<Passed, DropReason> {
+        self.take_token(now)?;
+        match frame.kind() {
+            FrameKind::Packet if frame.flags() != Flags::for_epoch(self.epoch) => Err(DropReason::Epoch),
+            FrameKind::Packet => {
+                Packet::from_bytes(frame.body()).map(Passed::Packet).map_err(|_| DropReason::Malformed)
+            }
+            FrameKind::Want if self.client => {
+                veilpost_packet::frame::Want::decode(frame.body()).map(Passed::Want).map_err(|_| DropReason::Malformed)
+            }
+            _ => Err(DropReason::Kind),
+        }
+    }
+
+    fn take_token(&mut self, now: Timestamp) -> Result<(), DropReason> {
+        let elapsed = now.since(self.filled).as_secs_f64();
+        self.filled = self.filled.max(now);
+        self.tokens = (self.tokens + elapsed * self.per_second).min(self.depth);
+        if self.tokens < 1.0 {
+            return Err(DropReason::Rate);
+        }
+        self.tokens -= 1.0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use veilpost_packet::{frame::Want, geometry::PACKET, time::Tick};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+    fn packet_frame(epoch: u64) -> Frame {
+        Frame::new(FrameKind::Packet, Flags::for_epoch(Epoch(epoch)), &[1; PACKET]).unwrap()
+    }
+
+    #[test]
+    fn packets_come_and_go_along_the_layers_only() {
+        let places = [Place::Mix(1), Place::Mix(2), Place::Mix(3), Place::Entry, Place::Mailbox];
+        let legal = [
+            (Place::Entry, Place::Mix(1)),
+            (Place::Mix(1), Place::Mix(2)),
+            (Place::Mix(2), Place::Mix(3)),
+            (Place::Mix(3), Place::Entry),
+            (Place::Mix(3), Place::Mailbox),
+            (Place::Mailbox, Place::Mix(1)),
+        ];
+        for from in places {
+            for to in places {
+                let expected = legal.contains(&(from, to));
+                assert_eq!(may_go(from, to), expected, "{from:?} to {to:?}");
+                assert_eq!(may_come(to, from), expected, "{to:?} from {from:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_delay_of_exactly_thirty_means_is_the_longest() {
+        let params = Params::standard();
+        let longest = params.hop_delay * 30;
+        assert_eq!(delay(NOW, longest, &params, Timestamp::FAR_FUTURE), Ok(NOW + longest));
+        let more = longest + Duration::from_nanos(1);
+        assert_eq!(delay(NOW, more, &params, Timestamp::FAR_FUTURE), Err(DropReason::Delay));
+        assert_eq!(delay(NOW, Duration::MAX, &params, Timestamp::FAR_FUTURE), Err(DropReason::Delay));
+    }
+
+    #[test]
+    fn a_delay_must_end_within_the_keys_life() {
+        let params = Params::standard();
+        let second = Duration::from_secs(1);
+        assert_eq!(delay(NOW, second, &params, NOW + second), Ok(NOW + second));
+        let late = second + Duration::from_nanos(1);
+        assert_eq!(delay(NOW, late, &params, NOW + second), Err(DropReason::KeyLife));
+    }
+
+    #[test]
+    fn a_clients_bucket_holds_64_frames_and_fills_at_a_quarter_above_its_rate() {
+        let params = Params::standard();
+        let mut gate = Gate::client(NOW, &params, Epoch(4));
+        let burst = (0..100).filter(|_| gate.pass(NOW, &packet_frame(4)).is_ok()).count();
+        assert_eq!(burst, 64);
+        assert_eq!(gate.pass(NOW, &packet_frame(4)).unwrap_err(), DropReason::Rate);
+        let later = NOW + Duration::from_secs(40);
+        let refilled = (0..100).filter(|_| gate.pass(later, &packet_frame(4)).is_ok()).count();
+        assert_eq!(refilled, (40.0 * params.client_rate() * 1.25) as usize);
+    }
+
+    #[test]
+    fn an_honest_clients_clock_passes_for_a_day() {
+        let params = Params::standard();
+        let mut rng = veilpost_packet::random::seeded([5; 32]);
+        let mut gate = Gate::client(NOW, &params, Epoch(4));
+        let (mut now, gap) = (NOW, Duration::from_secs_f64(1.0 / params.client_rate()));
+        while now < NOW + Duration::from_secs(86_400) {
+            now = now + veilpost_packet::random::exponential(&mut rng, gap);
+            assert!(gate.take_token(now).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_node_links_bucket_has_a_cap_too() {
+        let mut gate = Gate::node(NOW, 100, Epoch(4));
+        assert_eq!((0..1_000).filter(|_| gate.pass(NOW, &packet_frame(4)).is_ok()).count(), 125);
+    }
+
+    #[test]
+    fn packets_of_the_other_parity_are_not_unwrapped() {
+        let mut gate = Gate::node(NOW, 100, Epoch(4));
+        assert_eq!(gate.pass(NOW, &packet_frame(5)).unwrap_err(), DropReason::Epoch);
+    }
+
+    #[test]
+    fn a_client_sends_packets_and_wants_and_a_node_packets_alone() {
+        let want = Want { mailbox: NodeId([1; 32]), first: Tick(3), count: 1 }.to_frame();
+        let mut client = Gate::client(NOW, &Params::standard(), Epoch(4));
+        assert!(matches!(client.pass(NOW, &want), Ok(Passed::Want(_))));
+        let mut node = Gate::node(NOW, 100, Epoch(4));
+        assert_eq!(node.pass(NOW, &want).unwrap_err(), DropReason::Kind);
+        for kind in [FrameKind::Dummy, FrameKind::Hello, FrameKind::Document, FrameKind::Digest] {
+            let frame = Frame::new(kind, Flags::default(), &[]).unwrap();
+            assert_eq!(client.pass(NOW, &frame).unwrap_err(), DropReason::Kind, "{kind:?}");
+            assert_eq!(node.pass(NOW, &frame).unwrap_err(), DropReason::Kind, "{kind:?}");
+        }
+    }
+}

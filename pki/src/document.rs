@@ -1,0 +1,224 @@
+//! The epoch's agreed view of the network.
+
+use crate::{
+    descriptor::{WORD_MAX, read_addresses, write_addresses},
+    params::Params,
+};
+use std::{collections::BTreeSet, net::SocketAddr};
+use veilpost_packet::{
+    codec::{DecodeError, Reader, Result, Writer},
+    geometry::{KEY, MIX_LAYERS},
+    ids::{LinkKey, NetworkId, NodeId},
+    sphinx::{Hop, SphinxPublic},
+    time::{Epoch, Timestamp},
+};
+
+/// Relays that one list of a document holds at most.
+pub const RELAYS_MAX: usize = 10_000;
+/// Placement sets that a document lists at most: the one in force and the announced one.
+pub const PLACEMENTS_MAX: usize = 2;
+
+/// A node as the document lists it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Relay {
+    /// Identity and Sphinx address.
+    pub id: NodeId,
+    /// Where it listens for QUIC.
+    pub addresses: Vec<SocketAddr>,
+    /// Its onion service, if any.
+    pub onion: Option<String>,
+    /// The key that it proves on links.
+    pub link_key: LinkKey,
+    /// The Sphinx key of the document's epoch.
+    pub sphinx_key: SphinxPublic,
+    /// The Sphinx key of the next epoch.
+    pub next_sphinx_key: SphinxPublic,
+    /// Share in path choice, relative to the others of its list; 0: not chosen.
+    pub weight: u32,
+    /// Operator family.
+    pub family: String,
+}
+
+impl Relay {
+    /// The relay as a hop of this epoch's routes.
+    pub fn hop(&self) -> Hop {
+        Hop { address: self.id.0, key: self.sphinx_key }
+    }
+
+    fn write(&self, writer: &mut Writer) {
+        writer.put(self.id.as_bytes());
+        write_addresses(writer, &self.addresses);
+        writer.bytes16(self.onion.as_deref().unwrap_or("").as_bytes()).put(self.link_key.as_bytes());
+        writer.put(&self.sphinx_key.0).put(&self.next_sphinx_key.0).u32(self.weight).bytes16(self.family.as_bytes());
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self {
+            id: NodeId(reader.array()?),
+            addresses: read_addresses(reader)?,
+            onion: Some(reader.text16(WORD_MAX, "onion address")?).filter(|o| !o.is_empty()).map(str::to_owned),
+            link_key: LinkKey(reader.array()?),
+            sphinx_key: SphinxPublic(reader.array()?),
+            next_sphinx_key: SphinxPublic(reader.array()?),
+            weight: reader.u32()?,
+            family: reader.text16(WORD_MAX, "family")?.to_owned(),
+        })
+    }
+}
+
+/// The mailboxes that boxes are placed on, from an epoch on. Voted apart from liveness.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Placement {
+    /// In force from this epoch on.
+    pub from: Epoch,
+    /// The set, ascending.
+    pub mailboxes: Vec<NodeId>,
+}
+
+/// The content of a network document. On its own it proves nothing: see [`crate::signed::Document`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct View {
+    /// The network.
+    pub network: NetworkId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// Not valid before.
+    pub valid_after: Timestamp,
+    /// Not valid from here on.
+    pub valid_until: Timestamp,
+    /// The parameters.
+    pub params: Params,
+    /// The epoch's shared random value; zero in documents made by command.
+    pub shared_random: [u8; KEY],
+    /// Mixes by layer.
+    pub layers: Vec<Vec<Relay>>,
+    /// Entries.
+    pub entries: Vec<Relay>,
+    /// Mailboxes.
+    pub mailboxes: Vec<Relay>,
+    /// Placement sets, the one in force first.
+    pub placements: Vec<Placement>,
+}
+
+impl View {
+    /// The bytes that authorities sign.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(4_096);
+        writer.put(b"VPD1").put(self.network.as_bytes()).u64(self.epoch.0);
+        writer.u64(self.valid_after.as_millis()).u64(self.valid_until.as_millis());
+        self.params.write(&mut writer);
+        writer.put(&self.shared_random).u8(self.layers.len() as u8);
+        for list in self.layers.iter().chain([&self.entries, &self.mailboxes]) {
+            writer.u32(list.len() as u32);
+            list.iter().for_each(|relay| relay.write(&mut writer));
+        }
+        writer.u8(self.placements.len() as u8);
+        for placement in &self.placements {
+            writer.u64(placement.from.0).u32(placement.mailboxes.len() as u32);
+            placement.mailboxes.iter().for_each(|id| {
+                writer.put(id.as_bytes());
+            });
+        }
+        writer.finish()
+    }
+
+    /// Decodes and checks shape, ranges and that no id or link key stands twice.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        if reader.take(4)? != b"VPD1" {
+            return Err(DecodeError::Invalid("document version"));
+        }
+        let (network, epoch) = (NetworkId(reader.array()?), Epoch(reader.u64()?));
+        let (valid_after, valid_until) = (Timestamp::from_millis(reader.u64()?), Timestamp::from_millis(reader.u64()?));
+        let params = Params::read(&mut reader)?;
+        let shared_random = reader.array()?;
+        if usize::from(reader.u8()?) != MIX_LAYERS {
+            return Err(DecodeError::Invalid("number of layers"));
+        }
+        let layers = (0..MIX_LAYERS).map(|_| read_relays(&mut reader)).collect::<Result<_>>()?;
+        let (entries, mailboxes) = (read_relays(&mut reader)?, read_relays(&mut reader)?);
+        let placements = read_placements(&mut reader)?;
+        reader.finish()?;
+        let view = Self {
+            network,
+            epoch,
+            valid_after,
+            valid_until,
+            params,
+            shared_random,
+            layers,
+            entries,
+            mailboxes,
+            placements,
+        };
+        view.check()?;
+        Ok(view)
+    }
+
+    /// Every relay of the document with its place.
+    pub fn relays(&self) -> impl Iterator<Item = (Place, &Relay)> {
+        let layers = (1u8..).zip(&self.layers);
+        let mixes = layers.flat_map(|(layer, mixes)| mixes.iter().map(move |mix| (Place::Mix(layer), mix)));
+        mixes
+            .chain(self.entries.iter().map(|entry| (Place::Entry, entry)))
+            .chain(self.mailboxes.iter().map(|mailbox| (Place::Mailbox, mailbox)))
+    }
+
+    /// Shape that every document must have, whoever made it.
+    fn check(&self) -> Result<()> {
+        self.params.check()?;
+        if self.valid_until <= self.valid_after {
+            return Err(DecodeError::Invalid("validity"));
+        }
+        if self.layers.len() != MIX_LAYERS || self.layers.iter().any(Vec::is_empty) {
+            return Err(DecodeError::Invalid("layers: each needs a mix"));
+        }
+        if self.entries.is_empty() || self.mailboxes.is_empty() {
+            return Err(DecodeError::Invalid("relays: an entry and a mailbox are needed"));
+        }
+        let (mut ids, mut links) = (BTreeSet::new(), BTreeSet::new());
+        if !self.relays().all(|(_, relay)| ids.insert(relay.id) && links.insert(relay.link_key)) {
+            return Err(DecodeError::Invalid("relays: an id or link key stands twice"));
+        }
+        let mailboxes: BTreeSet<_> = self.mailboxes.iter().map(|mailbox| mailbox.id).collect();
+        let in_force = self.placements.first().ok_or(DecodeError::Invalid("placement"))?;
+        if in_force.mailboxes.is_empty() || !in_force.mailboxes.iter().all(|id| mailboxes.contains(id)) {
+            return Err(DecodeError::Invalid("placement"));
+        }
+        Ok(())
+    }
+}
+
+/// What a relay does in a document.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Place {
+    /// A mix of this layer, 1 to [`MIX_LAYERS`].
+    Mix(u8),
+    /// An entry.
+    Entry,
+    /// A mailbox.
+    Mailbox,
+}
+
+fn read_relays(reader: &mut Reader<'_>) -> Result<Vec<Relay>> {
+    let count = reader.count(RELAYS_MAX, "relays")?;
+    // Not reserved ahead: a short document with a large count fails at its end, having allocated what it holds.
+    (0..count).map(|_| Relay::read(reader)).collect()
+}
+
+fn read_placements(reader: &mut Reader<'_>) -> Result<Vec<Placement>> {
+    let count = usize::from(reader.u8()?);
+    if count > PLACEMENTS_MAX {
+        return Err(DecodeError::TooLong("placements"));
+    }
+    let placement = |reader: &mut Reader<'_>| {
+        let from = Epoch(reader.u64()?);
+        let count = reader.count(RELAYS_MAX, "placement")?;
+        let mailboxes: Vec<_> = (0..count).map(|_| reader.array().map(NodeId)).collect::<Result<_>>()?;
+        if !mailboxes.is_sorted_by(|a, b| a < b) {
+            return Err(DecodeError::Invalid("order of the placement"));
+        }
+        Ok(Placement { from, mailboxes })
+    };
+    (0..count).map(|_| placement(reader)).collect()
+}

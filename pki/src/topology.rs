@@ -1,0 +1,63 @@
+//! Routes and placement: pure choices over a document.
+
+use crate::{
+    document::{Relay, View},
+    signed::Document,
+};
+use rand::{Rng, RngCore};
+use veilpost_packet::{
+    geometry::{HASH, ROUTE_DELAYS},
+    ids::{BoxId, NodeId},
+    primitives::{hash, label},
+    random::exponential,
+    sphinx::{Delays, Hop, Route},
+};
+
+/// Entry, one mix of each layer, the mailbox. `None` if a node is not in the document or a layer has no weight.
+pub fn forward_route(rng: &mut impl RngCore, document: &Document, entry: &NodeId, mailbox: &NodeId) -> Option<Route> {
+    let [first, second, third] = mixes(rng, document)?;
+    Some([document.relay(entry)?.1.hop(), first, second, third, document.relay(mailbox)?.1.hop()])
+}
+
+/// One mix of each layer, the entry, and the session whose client reads the reply.
+pub fn reply_route(rng: &mut impl RngCore, document: &Document, entry: &NodeId, session: Hop) -> Option<Route> {
+    let [first, second, third] = mixes(rng, document)?;
+    Some([first, second, third, document.relay(entry)?.1.hop(), session])
+}
+
+/// Independent exponential delays with the document's mean, uncapped.
+pub fn delays(rng: &mut impl RngCore, view: &View) -> Delays {
+    let mut delays: Delays = [std::time::Duration::ZERO; ROUTE_DELAYS];
+    delays.fill_with(|| exponential(rng, view.params.hop_delay));
+    delays
+}
+
+fn mixes(rng: &mut impl RngCore, view: &View) -> Option<[Hop; 3]> {
+    let mut hops = view.layers.iter().map(|layer| weighted(rng, layer).map(Relay::hop));
+    Some([hops.next()??, hops.next()??, hops.next()??])
+}
+
+/// Draws a relay in proportion to the document's weights, which are the same for every client.
+pub fn weighted<'a>(rng: &mut impl RngCore, relays: &'a [Relay]) -> Option<&'a Relay> {
+    let total: u64 = relays.iter().map(|relay| u64::from(relay.weight)).sum();
+    if total == 0 {
+        return None;
+    }
+    let mut point = rng.random_range(0..total);
+    relays.iter().find(|relay| match point.checked_sub(u64::from(relay.weight)) {
+        Some(rest) => {
+            point = rest;
+            false
+        }
+        None => true,
+    })
+}
+
+/// The mailboxes of the placement set in force, best first for this box (rendezvous hashing): the first K hold it.
+pub fn holders(view: &View, id: &BoxId) -> Vec<NodeId> {
+    let Some(placement) = view.placements.first() else { return Vec::new() };
+    let score = |mailbox: &NodeId| -> [u8; HASH] { hash(label::PLACEMENT, &[mailbox.as_bytes(), id.as_bytes()]) };
+    let mut scored: Vec<_> = placement.mailboxes.iter().map(|mailbox| (score(mailbox), *mailbox)).collect();
+    scored.sort_unstable_by(|a, b| b.cmp(a));
+    scored.into_iter().map(|(_, mailbox)| mailbox).collect()
+}

@@ -1,0 +1,129 @@
+//! `veilpost-testnet`: a Veilpost network of real processes on loopback.
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, reason = "a command-line tool")]
+
+use clap::{Parser, Subcommand};
+use rustix::process::Signal;
+use std::{path::PathBuf, process::ExitCode};
+use veilpost_tests::testnet::{FAST, Result, Shape, Testnet};
+
+/// Starts and stops a Veilpost network of real processes on loopback, one folder each. For tests and demonstrations only:
+/// whoever runs all nodes sees everything.
+#[derive(Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  veilpost-testnet up --dir /tmp/net --fast
+  veilpost --home /tmp/alice --passphrase-file pass init --network /tmp/net/network.toml --name Alice
+  veilpost-testnet kill --dir /tmp/net mailbox-1
+  veilpost-testnet start --dir /tmp/net mailbox-1
+  veilpost-testnet down --dir /tmp/net";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a network and start it; prints `ready` when every node accepts links. DIR/network.toml is for `veilpost init`.
+    Up {
+        /// Folder of the network.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Divide all means and periods by 8.
+        #[arg(long)]
+        fast: bool,
+        /// Authorities that sign the document; fewer than a third of them may be hostile.
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
+        authorities: u8,
+        /// Layers of mixes; the packet format has exactly three.
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(3..=3))]
+        layers: u8,
+        /// Mixes per layer.
+        #[arg(long, default_value_t = 2)]
+        width: usize,
+        /// Entries.
+        #[arg(long, default_value_t = 2)]
+        entries: usize,
+        /// Mailboxes.
+        #[arg(long, default_value_t = 3)]
+        mailboxes: usize,
+    },
+    /// Stop all nodes; logs and data stay in the folder.
+    Down {
+        /// Folder of the network.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+    /// Send a signal to a node.
+    Kill {
+        /// Folder of the network.
+        #[arg(long)]
+        dir: PathBuf,
+        /// The node, as `list` shows it.
+        node: String,
+        /// KILL, TERM, INT, STOP or CONT.
+        #[arg(long, default_value = "KILL", value_parser = signal)]
+        signal: Signal,
+    },
+    /// Start a node that is down.
+    Start {
+        /// Folder of the network.
+        #[arg(long)]
+        dir: PathBuf,
+        /// The node, as `list` shows it.
+        node: String,
+    },
+    /// Show all nodes.
+    List {
+        /// Folder of the network.
+        #[arg(long)]
+        dir: PathBuf,
+    },
+}
+
+fn signal(name: &str) -> std::result::Result<Signal, String> {
+    match name.trim_start_matches("SIG") {
+        "KILL" => Ok(Signal::KILL),
+        "TERM" => Ok(Signal::TERM),
+        "INT" => Ok(Signal::INT),
+        "STOP" => Ok(Signal::STOP),
+        "CONT" => Ok(Signal::CONT),
+        _ => Err("expected KILL, TERM, INT, STOP or CONT".into()),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("veilpost-testnet: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Up { dir, fast, authorities, width, entries, mailboxes, .. } => {
+            let shape = Shape { authorities: authorities.into(), width, entries, mailboxes, fast };
+            Testnet::up(&dir, &shape)?;
+            if fast {
+                eprintln!("fast: all means and periods are divided by {FAST}");
+            }
+            println!("ready");
+        }
+        Command::Down { dir } => Testnet::open(&dir)?.down()?,
+        Command::Kill { dir, node, signal } => Testnet::open(&dir)?.kill(&node, signal)?,
+        Command::Start { dir, node } => Testnet::open(&dir)?.start(&node)?,
+        Command::List { dir } => {
+            let network = Testnet::open(&dir)?;
+            for node in network.nodes() {
+                let state =
+                    network.pid(&node.name).map_or("down".to_owned(), |pid| format!("pid {}", pid.as_raw_nonzero()));
+                println!("{:<12} {:<8} {:<22} {state}", node.name, node.role, node.listen);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Whole-network tests, the `veilpost-testnet` tool and the deterministic simulation. Development only.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`simulation`] | the whole network in one thread and virtual time |
+//! | [`testnet`] | the whole network as real processes on loopback |
+//! | [`person`] | someone who uses the `veilpost` command |
+#![allow(clippy::disallowed_methods, reason = "tests and tools are shells")]
+
+pub mod person;
+pub mod simulation;
+pub mod testnet;

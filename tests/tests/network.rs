@@ -1,0 +1,201 @@
+//! Real processes: relays, mailboxes and the `veilpost` command on loopback.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs)]
+
+use rand::{Rng, SeedableRng};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+use veilpost_tests::{
+    person::Person,
+    testnet::{Shape, Testnet},
+};
+
+const SOON: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(300);
+
+/// One network at a time: eleven relays and two clients are enough for a small machine.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+struct Scene {
+    folder: tempfile::TempDir,
+    network: Option<Testnet>,
+    alice: Person,
+    bob: Person,
+}
+
+impl Scene {
+    /// A fast network on which Alice and Bob are contacts.
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let network = Testnet::up(&folder.path().join("net"), &Shape { fast: true, ..Shape::default() }).unwrap();
+        let people = folder.path().join("people");
+        let mut alice = Person::init(&people, "Alice", &network.network_file()).unwrap();
+        let mut bob = Person::init(&people, "Bob", &network.network_file()).unwrap();
+        for person in [&mut alice, &mut bob] {
+            person.start().unwrap();
+            person.wait_connected(SOON).unwrap();
+        }
+        let link = alice.invite("bob").unwrap();
+        bob.accept(&link, "alice", SOON).unwrap();
+        alice.wait_contact("bob", LONG).unwrap();
+        Self { folder, network: Some(network), alice, bob }
+    }
+
+    fn network(&self) -> &Testnet {
+        self.network.as_ref().unwrap()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.alice.kill();
+        self.bob.kill();
+        if let Some(network) = self.network.take() {
+            // A failing test has said enough.
+            let _ = network.down();
+        }
+    }
+}
+
+fn texts(lines: &[Value]) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for text in lines.iter().filter_map(|line| line["text"].as_str()) {
+        *counts.entry(text.to_owned()).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// Every one of `expected` came exactly once.
+fn assert_once(received: &[Value], expected: &[String]) {
+    let counts = texts(received);
+    let missing: Vec<_> = expected.iter().filter(|text| !counts.contains_key(*text)).collect();
+    let repeated: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(missing.is_empty() && repeated.is_empty(), "missing {missing:?}, repeated {repeated:?}");
+}
+
+#[test]
+fn two_people_exchange_texts_and_a_file_and_a_link_works_once() {
+    let _alone = alone();
+    let scene = Scene::new();
+    let sent = scene.bob.json(&["send", "alice", "hello Alice", "--wait", "delivered", "--timeout", "240"]).unwrap();
+    assert_eq!(sent.last().unwrap()["state"], "delivered");
+    scene.alice.json(&["send", "bob", "hello Bob", "--wait", "stored", "--timeout", "240"]).unwrap();
+    let received = scene.bob.wait_received(SOON, |lines| !lines.is_empty()).unwrap();
+    assert_eq!((received[0]["text"].as_str(), received[0]["contact"].as_str()), (Some("hello Bob"), Some("alice")));
+
+    let bytes: Vec<u8> = (0..20_000u32).flat_map(|n| n.to_le_bytes()).take(30_000).collect();
+    let file = scene.folder.path().join("plan.bin");
+    std::fs::write(&file, &bytes).unwrap();
+    scene.alice.json(&["send", "bob", "--file", file.to_str().unwrap()]).unwrap();
+    let whole = |lines: &[Value]| lines.iter().any(|line| line["kind"] == "file" && line["state"] == "received");
+    scene.bob.wait_received(LONG, whole).unwrap();
+    let saved = scene.folder.path().join("saved");
+    let inbox = scene.bob.json(&["inbox", "--save", saved.to_str().unwrap()]).unwrap();
+    let path = inbox.iter().find_map(|line| line["path"].as_str()).expect("the file's path");
+    assert_eq!(std::fs::read(path).unwrap(), bytes);
+
+    let link = scene.alice.invite("carol").unwrap();
+    let own = scene.alice.run(&["accept", &link]).unwrap();
+    assert_eq!(own.status.code(), Some(6), "one's own link");
+    let mistyped = link.replace(&link[..1], if link.starts_with('a') { "b" } else { "a" });
+    assert_eq!(scene.bob.run(&["accept", &mistyped]).unwrap().status.code(), Some(6), "a mistyped link");
+    let known = scene.bob.run(&["accept", &link]).unwrap();
+    assert_eq!(known.status.code(), Some(6), "Bob has Alice already");
+    assert_eq!(scene.bob.run(&["send", "nobody", "hi"]).unwrap().status.code(), Some(6), "an unknown contact");
+    assert_eq!(scene.alice.run(&["daemon"]).unwrap().status.code(), Some(6), "a second daemon on one home");
+}
+
+#[test]
+fn the_second_user_of_a_link_is_told_so() {
+    let _alone = alone();
+    let scene = Scene::new();
+    let people = scene.folder.path().join("people");
+    let link = scene.alice.invite("friend").unwrap();
+    let mut guests = Vec::new();
+    for name in ["Carol", "Dave"] {
+        let mut guest = Person::init(&people, name, &scene.network().network_file()).unwrap();
+        guest.start().unwrap();
+        guest.wait_connected(SOON).unwrap();
+        guests.push(guest);
+    }
+    guests[0].accept(&link, "alice", SOON).unwrap();
+    guests[0].json(&["send", "alice", "I was first", "--wait", "stored", "--timeout", "240"]).unwrap();
+    scene.alice.wait_contact("friend", LONG).unwrap();
+    // Dave can open the link, since the offer is still there; his answer finds the box taken.
+    guests[1].accept(&link, "alice", SOON).unwrap();
+    let output = guests[1].run(&["send", "alice", "me too", "--wait", "delivered", "--timeout", "240"]).unwrap();
+    assert_eq!(output.status.code(), Some(6), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("used"), "{output:?}");
+    let from_friend = |lines: &[Value]| lines.iter().any(|line| line["text"] == "I was first");
+    scene.alice.wait_received(SOON, from_friend).unwrap();
+    assert!(!texts(&scene.alice.received().unwrap()).contains_key("me too"));
+}
+
+#[test]
+fn killing_a_daemon_at_fifty_random_moments_while_fifty_messages_flow_loses_and_repeats_none() {
+    let _alone = alone();
+    let mut scene = Scene::new();
+    let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(50);
+    let mut expected = Vec::new();
+    for number in 0..50 {
+        let text = format!("message {number}");
+        scene.alice.json(&["send", "bob", &text]).unwrap();
+        expected.push(text);
+        std::thread::sleep(Duration::from_millis(rng.random_range(0..900)));
+        let victim = if rng.random_bool(0.5) { &mut scene.alice } else { &mut scene.bob };
+        victim.kill();
+        victim.start().unwrap();
+    }
+    let all = expected.len();
+    let received = scene.bob.wait_received(2 * LONG, |lines| lines.len() >= all).unwrap();
+    assert_once(&received, &expected);
+    // What is delivered is shown as delivered, and nothing comes twice afterwards.
+    std::thread::sleep(Duration::from_secs(10));
+    assert_once(&scene.bob.received().unwrap(), &expected);
+}
+
+#[test]
+fn relays_that_are_killed_and_restarted_neither_replay_nor_wedge() {
+    let _alone = alone();
+    let scene = Scene::new();
+    let mut expected = Vec::new();
+    for (round, node) in ["mix-2-1", "mailbox-1", "entry-1", "mailbox-2", "mix-1-2"].iter().enumerate() {
+        for number in 0..3 {
+            let text = format!("round {round}, message {number}");
+            scene.alice.json(&["send", "bob", &text]).unwrap();
+            expected.push(text);
+        }
+        scene.network().kill(node, Signal::KILL).unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        scene.network().start(node).unwrap();
+    }
+    let received = scene.bob.wait_received(2 * LONG, |lines| lines.len() >= expected.len()).unwrap();
+    assert_once(&received, &expected);
+}
+
+#[test]
+fn without_a_network_the_client_says_so_and_keeps_what_it_was_given() {
+    let _alone = alone();
+    let mut scene = Scene::new();
+    for entry in ["entry-1", "entry-2"] {
+        scene.network().kill(entry, Signal::TERM).unwrap();
+    }
+    let output = scene.alice.run(&["send", "bob", "later", "--wait", "stored", "--timeout", "8"]).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let status = scene.alice.json(&["status"]).unwrap();
+    assert_eq!((status[0]["connected"].as_bool(), status[0]["queued"].as_u64()), (Some(false), Some(1)));
+    scene.alice.kill();
+    for entry in ["entry-1", "entry-2"] {
+        scene.network().start(entry).unwrap();
+    }
+    scene.alice.start().unwrap();
+    let received = scene.bob.wait_received(LONG, |lines| !lines.is_empty()).unwrap();
+    assert_once(&received, &["later".to_owned()]);
+}

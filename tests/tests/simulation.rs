@@ -1,0 +1,105 @@
+//! The whole network in virtual time.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+use rand::Rng;
+use std::{collections::BTreeSet, time::Duration};
+use veilpost_packet::random::seeded;
+use veilpost_tests::simulation::{Setup, Simulation};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Two clients exchange texts in both directions; gives the trace.
+fn conversation(seed: u64, loss: f64, each: usize) -> [u8; 32] {
+    let mut simulation = Simulation::new(Setup { seed, loss, ..Setup::default() });
+    let names = simulation.befriend(0, 1);
+    let names = [names.0, names.1];
+    for number in 0..each {
+        for (client, name) in names.iter().enumerate() {
+            let (now, text) = (simulation.now(), format!("{client}: {number}"));
+            simulation.client(client).send_text(now, name, &text).unwrap();
+        }
+    }
+    let deadline = simulation.now() + 240 * MINUTE;
+    let done = simulation.run(deadline, |simulation| {
+        (0..2).all(|client| {
+            let (received, delivered) = simulation.history(client);
+            received.len() == each && delivered == each
+        })
+    });
+    for client in 0..2 {
+        let (received, delivered) = simulation.history(client);
+        let different: BTreeSet<_> = received.iter().collect();
+        assert_eq!((received.len(), different.len(), delivered), (each, each, each), "client {client}, seed {seed}");
+        assert!(received.iter().all(|text| text.starts_with(&format!("{}: ", 1 - client))));
+    }
+    assert!(done);
+    simulation.trace()
+}
+
+#[test]
+fn two_clients_exchange_two_hundred_messages_over_a_network_that_loses_packets() {
+    conversation(1, 0.01, 100);
+}
+
+#[test]
+fn one_seed_gives_one_trace_and_another_seed_another() {
+    let first = conversation(7, 0.02, 5);
+    assert_eq!(first, conversation(7, 0.02, 5));
+    assert_ne!(first, conversation(8, 0.02, 5));
+}
+
+/// Texts flow both ways while `fault` strikes every few virtual seconds; afterwards everything has come once.
+fn under_faults(seed: u64, fault: impl Fn(&mut Simulation, &mut dyn rand::RngCore)) {
+    let each = 12;
+    let mut simulation = Simulation::new(Setup { seed, loss: 0.01, ..Setup::default() });
+    let names = simulation.befriend(0, 1);
+    let (names, mut rng) = ([names.0, names.1], seeded([seed as u8; 32]));
+    for number in 0..each {
+        for (client, name) in names.iter().enumerate() {
+            let (now, text) = (simulation.now(), format!("{client}: {number}"));
+            simulation.client(client).send_text(now, name, &text).unwrap();
+        }
+        let pause = Duration::from_millis(rng.random_range(500..30_000));
+        let until = simulation.now() + pause;
+        simulation.run(until, |_| false);
+        fault(&mut simulation, &mut rng);
+    }
+    (0..3).for_each(|mailbox| simulation.fill_disk(mailbox, false));
+    let deadline = simulation.now() + 48 * 60 * MINUTE;
+    let all = |simulation: &mut Simulation| (0..2).all(|client| simulation.history(client).0.len() >= each);
+    simulation.run(deadline, all);
+    for client in 0..2 {
+        let (received, _) = simulation.history(client);
+        let different: BTreeSet<_> = received.iter().collect();
+        assert_eq!((received.len(), different.len()), (each, each), "client {client}, seed {seed}: {received:?}");
+    }
+}
+
+#[test]
+fn clients_that_crash_at_any_moment_lose_and_repeat_nothing() {
+    for seed in 20..23 {
+        under_faults(seed, |simulation, rng| simulation.restart_client(usize::from(rng.random_bool(0.5))));
+    }
+}
+
+#[test]
+fn mailboxes_that_crash_and_disks_that_fill_lose_nothing_that_was_stored() {
+    for seed in 30..32 {
+        under_faults(seed, |simulation, rng| {
+            let mailbox = rng.random_range(0..3);
+            simulation.restart_mailbox(mailbox);
+            simulation.fill_disk(rng.random_range(0..3), rng.random_bool(0.3));
+        });
+    }
+}
+
+#[test]
+fn links_that_break_and_come_back_lose_nothing() {
+    under_faults(40, |simulation, rng| {
+        let client = usize::from(rng.random_bool(0.5));
+        simulation.disconnect(client);
+        let until = simulation.now() + Duration::from_secs(rng.random_range(1..120));
+        simulation.run(until, |_| false);
+        simulation.connect(client);
+    });
+}
