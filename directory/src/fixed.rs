@@ -6,7 +6,9 @@ use veilpost_packet::{
     ids::NetworkId,
     time::{Epoch, Timestamp},
 };
-use veilpost_pki::{Descriptor, Params, Relay, Role, View, document::Placement};
+use veilpost_pki::{Descriptor, Params, Relay, Role, View,
+    document::{Memory, Placement},
+};
 
 /// Share in path choice of every relay of a fixed network.
 const WEIGHT: u32 = 1_000;
@@ -80,6 +82,7 @@ impl FixedNetwork<'_> {
             entries,
             mailboxes,
             placements: vec![Placement { from: self.epoch, mailboxes: placed }],
+            memory: Memory::default(),
         })
     }
 

@@ -9,7 +9,7 @@ use veilpost_packet::{
 };
 use veilpost_pki::{
     AuthoritySet, Document, Params, Relay, UnverifiedDocument, View,
-    document::{Place, Placement},
+    document::{Memory, Place, Placement},
     signed::sign_view,
 };
 
@@ -65,6 +65,7 @@ pub(crate) fn view(now: Timestamp, params: Params) -> View {
         entries: two(4),
         mailboxes,
         placements: vec![Placement { from: EPOCH, mailboxes: placed }],
+        memory: Memory::default(),
     }
 }
 

@@ -16,7 +16,7 @@ use veilpost_packet::{
     sphinx::SphinxSecret,
     time::{Epoch, Timestamp},
 };
-use veilpost_pki::{Descriptor, NetworkFile, Params, Relay, View, document::Placement, signed::sign_view};
+use veilpost_pki::{Descriptor, NetworkFile, Params, Relay, View, document::{Memory, Placement}, signed::sign_view};
 
 fn program(command: &str, config: &Path) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_veilpost-mixnode"));
@@ -82,6 +82,7 @@ fn write_network(folder: &Path) -> NodeId {
         layers: vec![vec![stranger(1)], vec![own], vec![stranger(3)]],
         entries: vec![stranger(4)],
         placements: vec![Placement { from: Epoch(1), mailboxes: vec![mailbox.id] }],
+        memory: Memory::default(),
         mailboxes: vec![mailbox],
     };
     fs::write(folder.join("network.toml"), file.to_text()).unwrap();

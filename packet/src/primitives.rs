@@ -45,8 +45,24 @@ pub mod label {
     pub const DIGEST_HASH: &str = "veilpost/1 digest hash";
     /// A node's signature of its descriptor.
     pub const DESCRIPTOR_SIGNATURE: &str = "veilpost/1 descriptor";
-    /// An authority's signature of the network document.
-    pub const DOCUMENT_SIGNATURE: &str = "veilpost/1 network document";
+    /// An authority's signature of a vote, a reveal or the network document.
+    pub const STATEMENT: &str = "veilpost/1 authority statement";
+    /// An authority's word that it holds another's statement.
+    pub const COUNTERSIGNATURE: &str = "veilpost/1 authority countersignature";
+    /// An authority's signature under the set of authorities that follows its own.
+    pub const HANDOVER_SIGNATURE: &str = "veilpost/1 authorities hand-over";
+    /// Hash of a set of authorities.
+    pub const AUTHORITY_SET: &str = "veilpost/1 authority set";
+    /// Hash of a vote.
+    pub const VOTE: &str = "veilpost/1 vote";
+    /// Hash of a revealed random value.
+    pub const REVEAL: &str = "veilpost/1 reveal";
+    /// A random value to its commitment.
+    pub const COMMITMENT: &str = "veilpost/1 commitment";
+    /// Revealed values and the epoch before to the shared random value.
+    pub const SHARED_RANDOM: &str = "veilpost/1 shared random value";
+    /// Shared random value and node to its rank among newcomers, and to its layer.
+    pub const LAYER: &str = "veilpost/1 layer";
     /// Hash of the signed part of the network document.
     pub const DOCUMENT_HASH: &str = "veilpost/1 document hash";
     /// Box id and mailbox to the mailbox's rank among the box's holders.

@@ -3,12 +3,13 @@
 use crate::{
     descriptor::{WORD_MAX, read_addresses, write_addresses},
     params::Params,
+    signed::AUTHORITIES_MAX,
 };
 use std::{collections::BTreeSet, net::SocketAddr};
 use veilpost_packet::{
     codec::{DecodeError, Reader, Result, Writer},
     geometry::{KEY, MIX_LAYERS},
-    ids::{LinkKey, NetworkId, NodeId},
+    ids::{AuthorityId, LinkKey, NetworkId, NodeId},
     sphinx::{Hop, SphinxPublic},
     time::{Epoch, Timestamp},
 };
@@ -75,6 +76,70 @@ pub struct Placement {
     pub mailboxes: Vec<NodeId>,
 }
 
+/// What a document hands on to the next one, so that the authorities need no memory of their own and one that was away knows it
+/// too. Clients do not use it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Memory {
+    /// Authorities that hid the value they had committed to, ascending: left out of the shared random value until that epoch.
+    pub withheld: Vec<(AuthorityId, Epoch)>,
+    /// Authorities that were proved to lie, ascending: their votes do not count until the set of authorities changes.
+    pub equivocators: Vec<AuthorityId>,
+    /// Mixes that are away, ascending: their layer is kept for them until that epoch, so that going away and coming back
+    /// draws no new one.
+    pub absent: Vec<Absent>,
+}
+
+/// A mix that is away.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Absent {
+    /// Which.
+    pub id: NodeId,
+    /// Its layer, from 1.
+    pub layer: u8,
+    /// How long the layer is kept for it.
+    pub until: Epoch,
+}
+
+impl Memory {
+    fn write(&self, writer: &mut Writer) {
+        writer.u8(self.withheld.len() as u8);
+        for (author, until) in &self.withheld {
+            writer.put(author.as_bytes()).u64(until.0);
+        }
+        writer.u8(self.equivocators.len() as u8);
+        self.equivocators.iter().for_each(|author| {
+            writer.put(author.as_bytes());
+        });
+        writer.u32(self.absent.len() as u32);
+        for absent in &self.absent {
+            writer.put(absent.id.as_bytes()).u8(absent.layer).u64(absent.until.0);
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        let few = |count: u8| {
+            let count = usize::from(count);
+            if count > AUTHORITIES_MAX { Err(DecodeError::TooLong("authorities")) } else { Ok(count) }
+        };
+        let count = few(reader.u8()?)?;
+        let withheld = (0..count).map(|_| Ok((AuthorityId(reader.array()?), Epoch(reader.u64()?))));
+        let withheld: Vec<_> = withheld.collect::<Result<_>>()?;
+        let count = few(reader.u8()?)?;
+        let equivocators: Vec<_> = (0..count).map(|_| reader.array().map(AuthorityId)).collect::<Result<_>>()?;
+        let count = reader.count(RELAYS_MAX, "absent mixes")?;
+        let absent = |reader: &mut Reader<'_>| {
+            let absent = Absent { id: NodeId(reader.array()?), layer: reader.u8()?, until: Epoch(reader.u64()?) };
+            let known = (1..=MIX_LAYERS).contains(&usize::from(absent.layer));
+            if known { Ok(absent) } else { Err(DecodeError::Invalid("layer of an absent mix")) }
+        };
+        let absent: Vec<_> = (0..count).map(|_| absent(reader)).collect::<Result<_>>()?;
+        let sorted = withheld.is_sorted_by(|a, b| a.0 < b.0)
+            && equivocators.is_sorted_by(|a, b| a < b)
+            && absent.is_sorted_by(|a, b| a.id < b.id);
+        if sorted { Ok(Self { withheld, equivocators, absent }) } else { Err(DecodeError::Invalid("order of the memory")) }
+    }
+}
+
 /// The content of a network document. On its own it proves nothing: see [`crate::signed::Document`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct View {
@@ -88,7 +153,7 @@ pub struct View {
     pub valid_until: Timestamp,
     /// The parameters.
     pub params: Params,
-    /// The epoch's shared random value; zero in documents made by command.
+    /// The epoch's shared random value.
     pub shared_random: [u8; KEY],
     /// Mixes by layer.
     pub layers: Vec<Vec<Relay>>,
@@ -98,6 +163,8 @@ pub struct View {
     pub mailboxes: Vec<Relay>,
     /// Placement sets, the one in force first.
     pub placements: Vec<Placement>,
+    /// What the next document builds on.
+    pub memory: Memory,
 }
 
 impl View {
@@ -119,6 +186,7 @@ impl View {
                 writer.put(id.as_bytes());
             });
         }
+        self.memory.write(&mut writer);
         writer.finish()
     }
 
@@ -138,6 +206,7 @@ impl View {
         let layers = (0..MIX_LAYERS).map(|_| read_relays(&mut reader)).collect::<Result<_>>()?;
         let (entries, mailboxes) = (read_relays(&mut reader)?, read_relays(&mut reader)?);
         let placements = read_placements(&mut reader)?;
+        let memory = Memory::read(&mut reader)?;
         reader.finish()?;
         let view = Self {
             network,
@@ -150,6 +219,7 @@ impl View {
             entries,
             mailboxes,
             placements,
+            memory,
         };
         view.check()?;
         Ok(view)
@@ -165,7 +235,10 @@ impl View {
     }
 
     /// Shape that every document must have, whoever made it.
-    fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`DecodeError::Invalid`] with what is wrong.
+    pub fn check(&self) -> Result<()> {
         self.params.check()?;
         if self.valid_until <= self.valid_after {
             return Err(DecodeError::Invalid("validity"));
@@ -180,12 +253,15 @@ impl View {
         if !self.relays().all(|(_, relay)| ids.insert(relay.id) && links.insert(relay.link_key)) {
             return Err(DecodeError::Invalid("relays: an id or link key stands twice"));
         }
+        // A mailbox that is down stays in its placement set, but one at least must be up.
         let mailboxes: BTreeSet<_> = self.mailboxes.iter().map(|mailbox| mailbox.id).collect();
-        let in_force = self.placements.first().ok_or(DecodeError::Invalid("placement"))?;
-        if in_force.mailboxes.is_empty() || !in_force.mailboxes.iter().all(|id| mailboxes.contains(id)) {
-            return Err(DecodeError::Invalid("placement"));
-        }
-        Ok(())
+        let mut epochs = self.placements.iter().map(|placement| placement.from);
+        let (in_force, announced) = (epochs.next().ok_or(DecodeError::Invalid("placement"))?, epochs.next());
+        let in_time = in_force <= self.epoch && announced.is_none_or(|from| from > self.epoch);
+        let placed = |placement: &Placement| placement.mailboxes.iter().any(|id| mailboxes.contains(id));
+        let first_is_up = self.placements.first().is_some_and(placed);
+        let none_empty = self.placements.iter().all(|placement| !placement.mailboxes.is_empty());
+        if in_time && first_is_up && none_empty { Ok(()) } else { Err(DecodeError::Invalid("placement")) }
     }
 }
 

@@ -8,20 +8,33 @@
 //! | [`signed`] | signatures of authorities, the threshold, and the one way from bytes to a [`Document`] |
 //! | [`topology`] | layers, weighted choice of routes, placement of boxes |
 //! | [`admission`] | who may send packets where, how fast, how long they may wait; why one is dropped |
+//! | [`schedule`] | when epochs begin, and the phases of a voting round |
+//! | [`statement`] | what an authority says under its key; proof that it said two things |
+//! | [`vote`] | one authority's vote |
+//! | [`layers`] | which layer a mix works in; operator families and neighbours kept apart |
+//! | [`tally`] | from agreed votes to the next document |
+//! | [`round`] | an authority's part in the voting, as a state machine |
+//! | [`wire`] | what authorities and nodes say to each other |
 //! | [`network`] | the small file that a person starts from: network name, authorities, a first entry |
-//!
-//! Votes and their tally come with the live authorities; a document is the same thing whoever made it.
 
 pub mod admission;
 pub mod descriptor;
 pub mod document;
+pub mod layers;
 pub mod network;
 pub mod params;
+pub mod round;
+pub mod schedule;
 pub mod signed;
+pub mod statement;
+pub mod tally;
 pub mod topology;
+pub mod vote;
+pub mod wire;
 
 pub use descriptor::{Descriptor, Role};
 pub use document::{Relay, View};
 pub use network::NetworkFile;
 pub use params::Params;
+pub use schedule::Schedule;
 pub use signed::{AuthoritySet, Document, DocumentError, UnverifiedDocument};

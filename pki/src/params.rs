@@ -47,10 +47,41 @@ pub struct Params {
     pub put_effort: u32,
     /// Days from the first send of a box to its expiry.
     pub box_days: u32,
+    /// Epochs that a document may be used after its own, while no newer one is made.
+    pub document_life: u32,
+    /// Epochs between the announcement of another placement set and its coming into force.
+    pub placement_notice: u32,
 }
 
 /// Longest that a chosen delay may be, in means: exceeded by an honest draw once in 10^13.
 pub const MAX_DELAY_MEANS: u32 = 30;
+
+const DURATIONS: [&str; 13] = [
+    "epoch",
+    "key_grace",
+    "tick",
+    "day",
+    "hop_delay",
+    "reply_floor",
+    "send_gap",
+    "get_gap",
+    "loop_gap",
+    "downlink_gap",
+    "catch_up_gap",
+    "catch_up",
+    "digest_history",
+];
+const NUMBERS: [&str; 9] = [
+    "put_slot",
+    "hurry",
+    "copies",
+    "durable_copies",
+    "districts",
+    "put_effort",
+    "box_days",
+    "document_life",
+    "placement_notice",
+];
 
 impl Params {
     /// The parameters of a real network.
@@ -76,6 +107,8 @@ impl Params {
             districts: 1,
             put_effort: 0,
             box_days: 15,
+            document_life: 24,
+            placement_notice: 24,
         }
     }
 
@@ -156,6 +189,8 @@ impl Params {
         params.districts = reader.u32()?;
         params.put_effort = reader.u32()?;
         params.box_days = reader.u32()?;
+        params.document_life = reader.u32()?;
+        params.placement_notice = reader.u32()?;
         params.check()?;
         Ok(params)
     }
@@ -178,8 +213,45 @@ impl Params {
         ]
     }
 
-    fn numbers(&self) -> [u32; 7] {
-        [self.put_slot, self.hurry, self.copies, self.durable_copies, self.districts, self.put_effort, self.box_days]
+    fn numbers(&self) -> [u32; 9] {
+        [
+            self.put_slot,
+            self.hurry,
+            self.copies,
+            self.durable_copies,
+            self.districts,
+            self.put_effort,
+            self.box_days,
+            self.document_life,
+            self.placement_notice,
+        ]
+    }
+
+    /// Every parameter with its name, in the order of the struct; durations in microseconds. What authorities vote on one by one.
+    pub fn values(&self) -> Vec<(&'static str, u64)> {
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let durations = DURATIONS.into_iter().zip(self.durations().map(micros));
+        durations.chain(NUMBERS.into_iter().zip(self.numbers().map(u64::from))).collect()
+    }
+
+    /// From such a list.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the list is too short, or a parameter out of range.
+    pub fn from_values(values: &[(&'static str, u64)]) -> Result<Self> {
+        let mut writer = Writer::with_capacity(256);
+        for (at, (name, value)) in values.iter().enumerate() {
+            if at < DURATIONS.len() {
+                writer.u64(*value);
+            } else {
+                writer.u32(u32::try_from(*value).map_err(|_| DecodeError::Invalid(name))?);
+            }
+        }
+        let bytes = writer.finish();
+        let mut reader = Reader::new(&bytes);
+        let params = Self::read(&mut reader)?;
+        reader.finish()?;
+        Ok(params)
     }
 
     /// Checks every parameter against its range.
@@ -214,6 +286,8 @@ impl Params {
             ("districts", self.districts, 1, 1),
             ("put_effort", self.put_effort, 0, 4),
             ("box_days", self.box_days, 1, 60),
+            ("document_life", self.document_life, 1, 720),
+            ("placement_notice", self.placement_notice, 1, 720),
         ];
         let out = durations.iter().find(|(_, value, low, high)| value < low || value > high).map(|(name, ..)| *name);
         let out =

@@ -1,25 +1,27 @@
 //! From bytes to a document that may be relied on: there is no other way to a [`Document`] than [`UnverifiedDocument::verify`].
 
-use crate::document::{Place, Relay, View};
+use crate::{
+    document::{Place, Relay, View},
+    statement::{Kind, Statement},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 use veilpost_packet::{
     codec::{DecodeError, Reader, Writer},
-    geometry::{DOCUMENT_MAX, SIGNATURE},
+    geometry::{DOCUMENT_MAX, HASH, SIGNATURE},
     ids::{AuthorityId, DocumentHash, LinkKey, NetworkId, NodeId},
     primitives::{SigningSecret, hash, label, verify},
-    time::Timestamp,
+    time::{Epoch, Timestamp},
 };
 
 /// Authorities that a network has at most.
 pub const AUTHORITIES_MAX: usize = 32;
 
-/// The authorities of a network and how many of them may be hostile.
+/// The authorities that decide together, and how many of them may be hostile.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AuthoritySet {
-    network: NetworkId,
+pub struct Committee {
     keys: BTreeSet<AuthorityId>,
     faulty: usize,
 }
@@ -35,9 +37,12 @@ pub enum AuthoritySetError {
     Faulty,
 }
 
-impl AuthoritySet {
+impl Committee {
     /// A set of authorities of which `faulty` may be hostile.
-    pub fn new(name: &str, keys: &[AuthorityId], faulty: usize) -> Result<Self, AuthoritySetError> {
+    ///
+    /// # Errors
+    /// [`AuthoritySetError`].
+    pub fn new(keys: &[AuthorityId], faulty: usize) -> Result<Self, AuthoritySetError> {
         let set: BTreeSet<_> = keys.iter().copied().collect();
         if set.is_empty() || set.len() != keys.len() || set.len() > AUTHORITIES_MAX {
             return Err(AuthoritySetError::Count);
@@ -45,28 +50,222 @@ impl AuthoritySet {
         if faulty > 0 && faulty.saturating_mul(3) >= set.len() {
             return Err(AuthoritySetError::Faulty);
         }
-        let mut all = Writer::with_capacity(set.len() * 32);
-        set.iter().for_each(|key| {
-            all.put(key.as_bytes());
-        });
-        let network = NetworkId(hash(label::NETWORK_ID, &[name.as_bytes(), &all.finish()]));
-        Ok(Self { network, keys: set, faulty })
+        Ok(Self { keys: set, faulty })
     }
 
-    /// The network's id: hash of its name and authorities.
-    pub fn network(&self) -> NetworkId {
-        self.network
-    }
-
-    /// The authorities.
+    /// Their keys, ascending.
     pub fn keys(&self) -> impl Iterator<Item = &AuthorityId> {
         self.keys.iter()
+    }
+
+    /// True if this is one of them.
+    pub fn contains(&self, authority: &AuthorityId) -> bool {
+        self.keys.contains(authority)
+    }
+
+    /// How many of them may be hostile (f).
+    pub fn faulty(&self) -> usize {
+        self.faulty
     }
 
     /// q = floor((n+f)/2)+1: two documents with q signatures each share an honest signer.
     pub fn threshold(&self) -> usize {
         (self.keys.len() + self.faulty) / 2 + 1
     }
+
+    fn concatenated(&self) -> Vec<u8> {
+        self.keys.iter().flat_map(|key| *key.as_bytes()).collect()
+    }
+}
+
+/// Who decides in a network: the authorities that it started with, and every hand-over to others that is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuthoritySet {
+    network: NetworkId,
+    genesis: Committee,
+    handovers: Vec<Handover>,
+}
+
+impl AuthoritySet {
+    /// The authorities that a network starts with, of which `faulty` may be hostile.
+    ///
+    /// # Errors
+    /// [`AuthoritySetError`].
+    pub fn new(name: &str, keys: &[AuthorityId], faulty: usize) -> Result<Self, AuthoritySetError> {
+        let genesis = Committee::new(keys, faulty)?;
+        let network = NetworkId(hash(label::NETWORK_ID, &[name.as_bytes(), &genesis.concatenated()]));
+        Ok(Self { network, genesis, handovers: Vec::new() })
+    }
+
+    /// The network's id: hash of its name and first authorities.
+    pub fn network(&self) -> NetworkId {
+        self.network
+    }
+
+    /// The hand-overs that are known, oldest first.
+    pub fn handovers(&self) -> &[Handover] {
+        &self.handovers
+    }
+
+    /// Who decides about an epoch.
+    pub fn committee(&self, epoch: Epoch) -> &Committee {
+        let last = self.handovers.iter().rev().find(|handover| handover.from <= epoch);
+        last.map_or(&self.genesis, |handover| &handover.to)
+    }
+
+    /// Who decides after all hand-overs that are known.
+    pub fn newest(&self) -> &Committee {
+        self.handovers.last().map_or(&self.genesis, |handover| &handover.to)
+    }
+
+    /// The threshold of those who decide after all hand-overs that are known.
+    pub fn threshold(&self) -> usize {
+        self.newest().threshold()
+    }
+
+    /// Adds the next hand-over.
+    ///
+    /// # Errors
+    /// [`DocumentError::Handover`] if too few of the authorities before it signed it, if it does not come later than the one
+    /// before, or if there are [`HANDOVERS_MAX`] already.
+    pub fn hand_over(&mut self, handover: Handover) -> Result<(), DocumentError> {
+        let later = self.handovers.last().is_none_or(|last| last.from < handover.from);
+        let good = later
+            && self.handovers.len() < HANDOVERS_MAX
+            && handover.signers(self).count() >= self.newest().threshold();
+        if !good {
+            return Err(DocumentError::Handover);
+        }
+        self.handovers.push(handover);
+        Ok(())
+    }
+
+    /// Hash of those who decide after all hand-overs that are known: what the next hand-over is signed over.
+    fn newest_digest(&self) -> [u8; HASH] {
+        let committee = self.newest();
+        let faulty = (committee.faulty as u64).to_be_bytes();
+        let number = (self.handovers.len() as u64).to_be_bytes();
+        hash(label::AUTHORITY_SET, &[self.network.as_bytes(), &number, &committee.concatenated(), &faulty])
+    }
+
+    /// This set with the hand-overs that a document of `epoch` shows.
+    fn with_chain(&self, chain: &[Handover], epoch: Epoch) -> Result<Self, DocumentError> {
+        let common = self.handovers.len().min(chain.len());
+        let (Some(known), Some(shown)) = (self.handovers.get(..common), chain.get(..common)) else {
+            return Err(DocumentError::Handover);
+        };
+        // Who shows fewer hand-overs than are known would bring authorities back that have handed over.
+        let missing = self.handovers.get(common);
+        if known != shown || missing.is_some_and(|handover| handover.from <= epoch) {
+            return Err(DocumentError::Handover);
+        }
+        let mut longer = self.clone();
+        chain.iter().skip(common).try_for_each(|handover| longer.hand_over(handover.clone()))?;
+        Ok(longer)
+    }
+}
+
+/// Hand-overs in the life of a network at most.
+pub const HANDOVERS_MAX: usize = 64;
+
+/// "From this epoch on, these decide": signed by the authorities that decided before. It is kept and served with every document,
+/// so that who was away for long finds the way from the authorities that they know to those of today.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Handover {
+    from: Epoch,
+    to: Committee,
+    signatures: BTreeMap<AuthorityId, [u8; SIGNATURE]>,
+}
+
+impl Handover {
+    /// A hand-over that nobody has signed yet.
+    pub fn new(from: Epoch, to: Committee) -> Self {
+        Self { from, to, signatures: BTreeMap::new() }
+    }
+
+    /// From which epoch on.
+    pub fn from(&self) -> Epoch {
+        self.from
+    }
+
+    /// To whom.
+    pub fn to(&self) -> &Committee {
+        &self.to
+    }
+
+    /// Adds the signature of one of the authorities that hand over: those that `set` ends with.
+    pub fn sign(&mut self, set: &AuthoritySet, secret: &SigningSecret) {
+        let signature = secret.sign(label::HANDOVER_SIGNATURE, &self.signed_bytes(set));
+        self.signatures.insert(secret.authority_id(), signature);
+    }
+
+    /// Authorities that `set` ends with and that signed this hand-over.
+    pub fn signers<'a>(&'a self, set: &'a AuthoritySet) -> impl Iterator<Item = &'a AuthorityId> {
+        let bytes = self.signed_bytes(set);
+        let good = move |(author, signature): &(&'a AuthorityId, &'a [u8; SIGNATURE])| {
+            set.newest().contains(author) && verify(author.as_bytes(), label::HANDOVER_SIGNATURE, &bytes, signature)
+        };
+        self.signatures.iter().filter(good).map(|(author, _)| author)
+    }
+
+    /// Takes over the signatures of another copy of this hand-over. `false` if it is about something else.
+    pub fn merge(&mut self, other: &Self) -> bool {
+        let same = self.from == other.from && self.to == other.to;
+        if same {
+            self.signatures.extend(&other.signatures);
+        }
+        same
+    }
+
+    fn signed_bytes(&self, set: &AuthoritySet) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(1_200);
+        writer.put(&set.newest_digest());
+        self.write_content(&mut writer);
+        writer.finish()
+    }
+
+    fn write_content(&self, writer: &mut Writer) {
+        writer.u64(self.from.0).u8(self.to.faulty as u8).u8(self.to.keys.len() as u8).put(&self.to.concatenated());
+    }
+
+    /// Appends `from 8 | f 1 | n 1 | keys | count 1 | (authority 32, signature 64) each`.
+    pub fn write(&self, writer: &mut Writer) {
+        self.write_content(writer);
+        writer.u8(self.signatures.len() as u8);
+        for (author, signature) in &self.signatures {
+            writer.put(author.as_bytes()).put(signature);
+        }
+    }
+
+    /// Reads a hand-over; its signatures are checked by [`AuthoritySet::hand_over`].
+    ///
+    /// # Errors
+    /// [`DecodeError`].
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let (from, faulty) = (Epoch(reader.u64()?), usize::from(reader.u8()?));
+        let count = usize::from(reader.u8()?);
+        let keys: Vec<_> = (0..count).map(|_| reader.array().map(AuthorityId)).collect::<Result<_, _>>()?;
+        let to = Committee::new(&keys, faulty).map_err(|_| DecodeError::Invalid("authorities of a hand-over"))?;
+        if !keys.is_sorted() {
+            return Err(DecodeError::Invalid("order of a hand-over"));
+        }
+        Ok(Self { from, to, signatures: read_signatures(reader)? })
+    }
+}
+
+fn read_signatures(reader: &mut Reader<'_>) -> Result<BTreeMap<AuthorityId, [u8; SIGNATURE]>, DecodeError> {
+    let count = usize::from(reader.u8()?);
+    if count > AUTHORITIES_MAX {
+        return Err(DecodeError::TooLong("signatures"));
+    }
+    let mut signatures = BTreeMap::new();
+    for _ in 0..count {
+        let author = AuthorityId(reader.array()?);
+        if signatures.insert(author, reader.array()?).is_some() {
+            return Err(DecodeError::Invalid("signatures: an authority stands twice"));
+        }
+    }
+    Ok(signatures)
 }
 
 /// Why a document is refused, in words for a person.
@@ -87,6 +286,9 @@ pub enum DocumentError {
         /// The threshold.
         needed: usize,
     },
+    /// Its chain of hand-overs does not lead from the authorities that are known to those who signed it.
+    #[error("the network document shows another history of authorities than the one known here")]
+    Handover,
     /// Its time has not come.
     #[error("the network document is not valid yet: check this computer's clock")]
     NotYetValid,
@@ -99,61 +301,92 @@ pub enum DocumentError {
 #[derive(Debug)]
 pub struct UnverifiedDocument {
     view: View,
-    signed: Vec<u8>,
+    digest: [u8; HASH],
     signatures: BTreeMap<AuthorityId, [u8; SIGNATURE]>,
+    handovers: Vec<Handover>,
     bytes: Arc<[u8]>,
 }
 
 impl UnverifiedDocument {
-    /// Decodes `length 4 | signed part | count 2 | (authority 32, signature 64) each`.
+    /// Decodes `length 4 | signed part | count 1 | (authority 32, signature 64) each | count 1 | hand-overs`.
+    ///
+    /// # Errors
+    /// [`DocumentError::Malformed`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, DocumentError> {
         if bytes.len() > DOCUMENT_MAX {
             return Err(DecodeError::TooLong("document").into());
         }
         let mut reader = Reader::new(bytes);
         let length = reader.count(DOCUMENT_MAX, "document")?;
-        let signed = reader.take(length)?.to_vec();
-        let count = usize::from(reader.u16()?);
-        if count > AUTHORITIES_MAX {
-            return Err(DecodeError::TooLong("signatures").into());
+        let signed = reader.take(length)?;
+        let signatures = read_signatures(&mut reader)?;
+        let count = usize::from(reader.u8()?);
+        if count > HANDOVERS_MAX {
+            return Err(DecodeError::TooLong("hand-overs").into());
         }
-        let mut signatures = BTreeMap::new();
-        for _ in 0..count {
-            let author = AuthorityId(reader.array()?);
-            if signatures.insert(author, reader.array()?).is_some() {
-                return Err(DecodeError::Invalid("signatures: an authority stands twice").into());
-            }
-        }
+        let handovers = (0..count).map(|_| Handover::read(&mut reader)).collect::<Result<_, _>>()?;
         reader.finish()?;
-        let view = View::decode(&signed)?;
-        Ok(Self { view, signed, signatures, bytes: bytes.into() })
+        Ok(Self { view: View::decode(signed)?, digest: digest(signed), signatures, handovers, bytes: bytes.into() })
     }
 
-    /// Checks network, signatures and time; nothing is re-encoded.
+    /// The epoch that it says it is for.
+    pub fn epoch(&self) -> Epoch {
+        self.view.epoch
+    }
+
+    /// Checks network, history of authorities, signatures and time; nothing is re-encoded.
     ///
     /// # Errors
     /// In words for a person.
     pub fn verify(self, authorities: &AuthoritySet, now: Timestamp) -> Result<Document, DocumentError> {
+        let (valid_after, valid_until) = (self.view.valid_after, self.view.valid_until);
+        let document = self.verify_timelessly(authorities)?;
+        if now < valid_after {
+            return Err(DocumentError::NotYetValid);
+        }
+        if now >= valid_until {
+            return Err(DocumentError::Expired);
+        }
+        Ok(document)
+    }
+
+    /// The same without the time, for who keeps documents ahead of their time: relays and authorities.
+    ///
+    /// # Errors
+    /// In words for a person.
+    pub fn verify_timelessly(self, authorities: &AuthoritySet) -> Result<Document, DocumentError> {
         if self.view.network != authorities.network {
             return Err(DocumentError::OtherNetwork);
         }
-        let good = |(author, signature): &(&AuthorityId, &[u8; SIGNATURE])| {
-            authorities.keys.contains(*author)
-                && verify(author.as_bytes(), label::DOCUMENT_SIGNATURE, &self.signed, signature)
-        };
-        let found = self.signatures.iter().filter(good).count();
-        let needed = authorities.threshold();
+        let authorities = authorities.with_chain(&self.handovers, self.view.epoch)?;
+        let committee = authorities.committee(self.view.epoch);
+        let found = signers(&self.view, self.digest, &self.signatures, committee).count();
+        let needed = committee.threshold();
         if found < needed {
             return Err(DocumentError::TooFewSignatures { found, needed });
         }
-        if now < self.view.valid_after {
-            return Err(DocumentError::NotYetValid);
-        }
-        if now >= self.view.valid_until {
-            return Err(DocumentError::Expired);
-        }
-        Ok(Document(Arc::new(Verified::new(self.view, &self.signed, self.bytes))))
+        Ok(Document(Arc::new(Verified::new(self.view, self.digest, self.bytes, authorities))))
     }
+}
+
+/// Authorities of a committee whose signature under a document is good.
+fn signers<'a>(
+    view: &View,
+    digest: [u8; HASH],
+    signatures: &'a BTreeMap<AuthorityId, [u8; SIGNATURE]>,
+    committee: &'a Committee,
+) -> impl Iterator<Item = AuthorityId> + 'a {
+    let (network, epoch) = (view.network, view.epoch);
+    let good = move |(author, signature): &(&AuthorityId, &[u8; SIGNATURE])| {
+        let statement = Statement { network, epoch, kind: Kind::Document, author: **author, digest };
+        committee.contains(author) && statement.is_signed_by_author(signature)
+    };
+    signatures.iter().filter(good).map(|(author, _)| *author)
+}
+
+/// Hash of a document's signed part.
+pub fn digest(signed: &[u8]) -> [u8; HASH] {
+    hash(label::DOCUMENT_HASH, &[signed])
 }
 
 /// A network document with enough good signatures. Cheap to clone.
@@ -163,19 +396,18 @@ pub struct Document(Arc<Verified>);
 #[derive(Debug)]
 struct Verified {
     view: View,
-    hash: DocumentHash,
+    digest: [u8; HASH],
     bytes: Arc<[u8]>,
+    authorities: AuthoritySet,
     by_id: BTreeMap<NodeId, (Place, Relay)>,
     by_link: BTreeMap<LinkKey, NodeId>,
 }
 
 impl Verified {
-    fn new(view: View, signed: &[u8], bytes: Arc<[u8]>) -> Self {
-        let full = hash(label::DOCUMENT_HASH, &[signed]);
-        let hash = DocumentHash(*full.first_chunk().expect("a hash is longer than its prefix"));
+    fn new(view: View, digest: [u8; HASH], bytes: Arc<[u8]>, authorities: AuthoritySet) -> Self {
         let by_id: BTreeMap<_, _> = view.relays().map(|(place, relay)| (relay.id, (place, relay.clone()))).collect();
         let by_link = by_id.values().map(|(_, relay)| (relay.link_key, relay.id)).collect();
-        Self { view, hash, bytes, by_id, by_link }
+        Self { view, digest, bytes, authorities, by_id, by_link }
     }
 }
 
@@ -192,7 +424,17 @@ impl Document {
 
     /// Names the document in replies and digests.
     pub fn hash(&self) -> DocumentHash {
-        self.0.hash
+        DocumentHash(*self.0.digest.first_chunk().expect("a hash is longer than its prefix"))
+    }
+
+    /// The whole hash of the signed part.
+    pub fn digest(&self) -> [u8; HASH] {
+        self.0.digest
+    }
+
+    /// The authorities, with every hand-over that this document shows: keep them for the documents that follow.
+    pub fn authorities(&self) -> &AuthoritySet {
+        &self.0.authorities
     }
 
     /// The relay with this id.
@@ -213,13 +455,31 @@ impl std::ops::Deref for Document {
     }
 }
 
-/// Signs a view with the keys of its authorities: what a network without live authorities starts from.
+/// Puts a document together from its signed part, signatures and the hand-overs that led to its signers.
+pub fn assemble(signed: &[u8], signatures: &BTreeMap<AuthorityId, [u8; SIGNATURE]>, handovers: &[Handover]) -> Vec<u8> {
+    let mut writer = Writer::with_capacity(signed.len() + 4_096);
+    writer.u32(signed.len() as u32).put(signed).u8(signatures.len() as u8);
+    for (author, signature) in signatures {
+        writer.put(author.as_bytes()).put(signature);
+    }
+    writer.u8(handovers.len() as u8);
+    handovers.iter().for_each(|handover| handover.write(&mut writer));
+    writer.finish()
+}
+
+/// Signs a view with the keys of its authorities, all in one place: for tests and simulations.
 pub fn sign_view(view: &View, authorities: &[SigningSecret]) -> Vec<u8> {
     let signed = view.encode();
-    let mut writer = Writer::with_capacity(signed.len() + 4_096);
-    writer.u32(signed.len() as u32).put(&signed).u16(authorities.len() as u16);
-    for authority in authorities {
-        writer.put(authority.authority_id().as_bytes()).put(&authority.sign(label::DOCUMENT_SIGNATURE, &signed));
-    }
-    writer.finish()
+    let statement = |author: AuthorityId| Statement {
+        network: view.network,
+        epoch: view.epoch,
+        kind: Kind::Document,
+        author,
+        digest: digest(&signed),
+    };
+    let sign = |secret: &SigningSecret| {
+        let author = secret.authority_id();
+        (author, *statement(author).sign(secret).signature())
+    };
+    assemble(&signed, &authorities.iter().map(sign).collect(), &[])
 }

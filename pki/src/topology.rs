@@ -5,6 +5,7 @@ use crate::{
     signed::Document,
 };
 use rand::{Rng, RngCore};
+use std::collections::BTreeSet;
 use veilpost_packet::{
     geometry::{HASH, ROUTE_DELAYS},
     ids::{BoxId, NodeId},
@@ -53,11 +54,13 @@ pub fn weighted<'a>(rng: &mut impl RngCore, relays: &'a [Relay]) -> Option<&'a R
     })
 }
 
-/// The mailboxes of the placement set in force, best first for this box (rendezvous hashing): the first K hold it.
+/// The mailboxes of the placement set in force that are up, best first for this box (rendezvous hashing): the first K hold it.
 pub fn holders(view: &View, id: &BoxId) -> Vec<NodeId> {
     let Some(placement) = view.placements.first() else { return Vec::new() };
     let score = |mailbox: &NodeId| -> [u8; HASH] { hash(label::PLACEMENT, &[mailbox.as_bytes(), id.as_bytes()]) };
-    let mut scored: Vec<_> = placement.mailboxes.iter().map(|mailbox| (score(mailbox), *mailbox)).collect();
+    let up: BTreeSet<_> = view.mailboxes.iter().map(|mailbox| mailbox.id).collect();
+    let placed = placement.mailboxes.iter().filter(|mailbox| up.contains(mailbox));
+    let mut scored: Vec<_> = placed.map(|mailbox| (score(mailbox), *mailbox)).collect();
     scored.sort_unstable_by(|a, b| b.cmp(a));
     scored.into_iter().map(|(_, mailbox)| mailbox).collect()
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part")]
 
+pub(crate) mod council;
+
 use std::time::Duration;
 use veilpost_packet::{
     ids::{AuthorityId, LinkKey, NodeId},
@@ -9,7 +11,9 @@ use veilpost_packet::{
     sphinx::SphinxPublic,
     time::{Epoch, Timestamp},
 };
-use veilpost_pki::{AuthoritySet, Document, Params, Relay, UnverifiedDocument, View, document::Placement};
+use veilpost_pki::{AuthoritySet, Document, Params, Relay, UnverifiedDocument, View,
+    document::{Memory, Placement},
+};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 pub(crate) const NAME: &str = "test network";
@@ -52,6 +56,7 @@ pub(crate) fn view() -> View {
         entries: vec![relay(7, 1), relay(8, 1)],
         mailboxes: vec![relay(9, 1), relay(10, 1), relay(11, 1)],
         placements: vec![Placement { from: Epoch(0), mailboxes: [9, 10, 11].map(|n| NodeId([n; 32])).to_vec() }],
+        memory: Memory::default(),
     }
 }
 
