@@ -33,6 +33,8 @@ use veilpost_packet::{
 
 /// Documents that are kept and served.
 pub const DOCUMENTS_MAX: usize = 4;
+/// Rounds whose words are remembered. A clock that ran ahead and was set back finds rounds that it was in before.
+pub const SAID_MAX: usize = 8;
 /// Different statements of one author and kind that are kept: two prove a lie, more prove nothing more.
 const STATEMENTS_MAX: usize = 2;
 
@@ -61,8 +63,8 @@ pub struct Said {
 /// What an authority finds on its disk.
 #[derive(Debug, Default)]
 pub struct Stored {
-    /// The last round that it took part in.
-    pub said: Option<Said>,
+    /// The last rounds that it took part in, at most [`SAID_MAX`].
+    pub said: Vec<Said>,
     /// Documents, in any order.
     pub documents: Vec<Vec<u8>>,
     /// Lies that it can prove.
@@ -72,7 +74,7 @@ pub struct Stored {
 /// Something that must be on disk before the next action.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Record {
-    /// Replaces what was said before.
+    /// What is said in a round. Replaces what is stored for that epoch; the oldest beyond [`SAID_MAX`] may be removed.
     Said(Said),
     /// A document; the oldest beyond [`DOCUMENTS_MAX`] may be removed.
     Document(Epoch, Arc<[u8]>),
@@ -131,6 +133,7 @@ struct Round {
     signatures: BTreeMap<AuthorityId, Vec<SignedStatement>>,
     /// The document that this authority found, not signed by enough yet.
     found: Option<(Arc<[u8]>, [u8; HASH])>,
+    voted: bool,
     revealed: bool,
     failure: Option<String>,
     /// When documents were last asked for.
@@ -148,7 +151,7 @@ pub struct Authority {
     descriptors: BTreeMap<Epoch, BTreeMap<NodeId, Arc<[u8]>>>,
     documents: BTreeMap<Epoch, Document>,
     proofs: BTreeMap<AuthorityId, EquivocationProof>,
-    said: Option<Said>,
+    said: BTreeMap<Epoch, Said>,
     round: Round,
     rng: EngineRng,
     actions: VecDeque<Action>,
@@ -194,7 +197,7 @@ impl Authority {
             descriptors: BTreeMap::new(),
             documents: BTreeMap::new(),
             proofs: stored.proofs.into_iter().map(|proof| (proof.author(), proof)).collect(),
-            said: stored.said,
+            said: stored.said.into_iter().map(|said| (said.target, said)).collect(),
             round,
             rng,
             actions: VecDeque::new(),
@@ -347,7 +350,10 @@ impl Authority {
         let faulty = self.committee().faulty();
         let Some(phase) = self.schedule.phase_at(self.round.target, now, faulty) else { return };
         match phase {
-            Phase::Vote => self.vote(now),
+            Phase::Vote => {
+                self.decide(now);
+                self.vote();
+            }
             Phase::Reveal => self.reveal(),
             Phase::Signature | Phase::Publish => {
                 self.sign();
@@ -399,7 +405,21 @@ impl Authority {
 
     /// What this authority said in the round that is on, if it took part.
     fn said(&self) -> Option<&Said> {
-        self.said.as_ref().filter(|said| said.target == self.round.target)
+        self.said.get(&self.round.target)
+    }
+
+    /// Remembers what is about to be said, and writes it down first.
+    fn say(&mut self, said: Said) {
+        self.actions.push_back(Action::Store(Record::Said(said.clone())));
+        self.said.insert(said.target, said);
+        while self.said.len() > SAID_MAX {
+            self.said.pop_first();
+        }
+    }
+
+    /// True if this authority may have said something about the epoch that it does not remember.
+    fn may_have_forgotten(&self, target: Epoch) -> bool {
+        self.said.len() >= SAID_MAX && self.said.keys().next().is_some_and(|oldest| target < *oldest)
     }
 
     /// Puts what was said before a restart back into the round.
@@ -415,13 +435,24 @@ impl Authority {
         }
     }
 
-    /// Makes the vote, once. Not in a round whose vote was on already when this process started: with its disk lost it might
+    /// Tells the others its vote, also one that was made before a restart.
+    fn vote(&mut self) {
+        if self.round.voted {
+            return;
+        }
+        let Some(vote) = self.said().map(|said| said.vote.clone()) else { return };
+        self.round.voted = true;
+        let signed = self.statement(Kind::Vote, Vote::digest(&vote));
+        self.broadcast(&Message::Statement(signed, vote));
+    }
+
+    /// Decides about the vote, once. Not in a round whose vote was on already when this process started: with its disk lost it might
     /// have voted before.
-    fn vote(&mut self, now: Timestamp) {
+    fn decide(&mut self, now: Timestamp) {
         let target = self.round.target;
         let own = self.id();
         let vote_start = self.schedule.phase_start(target, Phase::Vote, self.committee().faulty());
-        let past = self.said.as_ref().is_some_and(|said| said.target >= target);
+        let past = self.said().is_some() || self.may_have_forgotten(target);
         let late = self.started > vote_start && self.started <= now;
         if past || late || !self.committee().contains(&own) {
             return;
@@ -440,12 +471,8 @@ impl Authority {
             proofs: self.proofs.values().copied().collect(),
         };
         let said = Said { target, vote: vote.encode().into(), value, document: None };
-        self.actions.push_back(Action::Store(Record::Said(said.clone())));
-        let signed = self.statement(Kind::Vote, Vote::digest(&said.vote));
-        let message = Message::Statement(signed, said.vote.clone());
-        self.said = Some(said);
+        self.say(said);
         self.resume();
-        self.broadcast(&message);
     }
 
     fn reveal(&mut self) {
@@ -611,9 +638,7 @@ impl Authority {
         }
         let signed = self.statement(Kind::Document, found);
         if said.document.is_none() {
-            let said = Said { document: Some(found), ..said };
-            self.actions.push_back(Action::Store(Record::Said(said.clone())));
-            self.said = Some(said);
+            self.say(Said { document: Some(found), ..said });
         }
         let own = self.id();
         self.round.signatures.insert(own, vec![signed]);
@@ -753,6 +778,7 @@ impl Round {
             pending: BTreeMap::new(),
             signatures: BTreeMap::new(),
             found: None,
+            voted: false,
             revealed: false,
             failure: None,
             asked: None,

@@ -279,9 +279,11 @@ proptest! {
             council.start(at);
         }
         council.heal();
-        let epoch = council.schedule.epoch_at(council.now).0;
-        council.run_to_epoch(epoch + 4);
+        // What a wrong clock made it say about epochs to come, a member does not take back.
+        let spoken = council.members.iter().filter_map(|member| member.said.keys().next_back()).max();
+        let epoch = council.schedule.epoch_at(council.now).0.max(spoken.map_or(0, |epoch| epoch.0));
+        council.run_to_epoch(epoch + 3);
         council.assert_one_document_an_epoch();
-        council.assert_documents(epoch + 3..=epoch + 4);
+        council.assert_documents(epoch + 2..=epoch + 3);
     }
 }

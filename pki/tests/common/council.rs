@@ -62,7 +62,7 @@ pub(crate) struct Member {
     pub(crate) secret_seed: [u8; 32],
     pub(crate) vice: Option<Vice>,
     /// What a disk would hold.
-    pub(crate) said: Option<veilpost_pki::round::Said>,
+    pub(crate) said: BTreeMap<Epoch, veilpost_pki::round::Said>,
     pub(crate) stored_documents: BTreeMap<Epoch, Arc<[u8]>>,
     pub(crate) proofs: Vec<veilpost_pki::statement::EquivocationProof>,
     /// How far its clock is ahead; negative is behind.
@@ -121,7 +121,7 @@ impl Council {
             engine: None,
             secret_seed: *seed,
             vice: None,
-            said: None,
+            said: BTreeMap::new(),
             stored_documents: BTreeMap::new(),
             proofs: Vec::new(),
             skew_ms: 0,
@@ -167,13 +167,15 @@ impl Council {
         let local = self.local(at);
         let member = &mut self.members[at];
         let stored = Stored {
-            said: member.said.clone(),
+            said: member.said.values().cloned().collect(),
             documents: member.stored_documents.values().map(|bytes| bytes.to_vec()).collect(),
             proofs: member.proofs.clone(),
         };
         let secret = SigningSecret::from_seed(&member.secret_seed);
         let engine = Authority::new(local, schedule, set, secret, member.ballot.clone(), stored, seeded(seed));
         member.engine = Some(engine);
+        // Nodes publish again to an authority that comes back.
+        self.publish_to(at, self.published);
         self.connect_all(at);
     }
 
@@ -250,14 +252,15 @@ impl Council {
             return;
         }
         self.published = target;
+        (0..self.members.len()).for_each(|at| self.publish_to(at, target));
+    }
+
+    fn publish_to(&mut self, at: usize, target: Epoch) {
         let descriptors: Vec<Vec<u8>> = self.nodes.iter().map(|(secret, role)| descriptor(secret, *role, target)).collect();
-        for member in &mut self.members {
-            let skew = Duration::from_millis(member.skew_ms.unsigned_abs());
-            if let Some(engine) = &mut member.engine {
-                // A clock that is behind would call them early: the node comes back a little later.
-                let local = self.now + skew;
-                descriptors.iter().for_each(|bytes| drop(engine.handle_descriptor(local, bytes)));
-            }
+        let now = self.now;
+        if let Some(engine) = &mut self.members[at].engine {
+            // By the nodes' clocks: with one that is far off the authority would answer that it is early or late.
+            descriptors.iter().for_each(|bytes| drop(engine.handle_descriptor(now, bytes)));
         }
     }
 
@@ -283,7 +286,7 @@ impl Council {
                         let before = self.signed.insert((said.target, at), digest);
                         assert!(before.is_none_or(|before| before == digest), "signed two documents for one epoch");
                     }
-                    self.members[at].said = Some(said);
+                    self.members[at].said.insert(said.target, said);
                 }
                 Action::Store(Record::Document(epoch, bytes)) => {
                     self.members[at].stored_documents.insert(epoch, bytes);
