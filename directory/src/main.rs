@@ -1,21 +1,22 @@
-//! `veilpost-directory`: keys of authorities, and a signed network document for a fixed set of nodes.
+//! `veilpost-directory`: an authority of a Veilpost network, and the commands of its operator.
 
 use clap::{Parser, Subcommand};
 use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 use veilpost_daemon::{
-    clock::Clock,
-    keys, network,
+    keys, logs,
     stop::{self, Failure},
 };
-use veilpost_directory::FixedNetwork;
-use veilpost_packet::{primitives::SigningSecret, time::Epoch};
-use veilpost_pki::{Descriptor, NetworkFile, Params, Role, network::BootstrapEntry, signed::sign_view};
+use veilpost_directory::{Config, Node, tool};
+use veilpost_packet::{ids::AuthorityId, time::Epoch};
+use veilpost_pki::NetworkFile;
 
-/// Makes and signs a Veilpost network's document.
+/// Votes with the other authorities on a Veilpost network's document, and serves it.
 #[derive(Parser)]
 #[command(version, after_help = EXAMPLES)]
 struct Arguments {
@@ -24,22 +25,80 @@ struct Arguments {
 }
 
 const EXAMPLES: &str = "\
-Examples:
-  veilpost-directory new-authority --out authority-1.key
-  veilpost-directory make-document --name example --faulty 1 --authority authority-1.key --authority authority-2.key \\
-      --authority authority-3.key --authority authority-4.key --descriptor mix-1/descriptor ... --out network
-  veilpost-directory show --network network/network.toml --document network/document";
+Examples, on each authority's machine:
+  veilpost-directory init --config authority.toml          # prints the key; data/authority.toml is for the others
+  veilpost-directory run --config authority.toml
+  veilpost-directory status --config authority.toml
+
+Once for a network, with the files that `init` wrote on four machines:
+  veilpost-directory new-network --name example --faulty 1 --authority a.toml --authority b.toml \\
+      --authority c.toml --authority d.toml --starts-in 20m --out network.toml
+  veilpost-directory add-entry --network network.toml --descriptor entry/data/descriptor
+
+A new key for authority B, from epoch 900 on, agreed by the old authorities:
+  veilpost-directory propose-handover --authority A --authority B2 --authority C --authority D --faulty 1 --from-epoch 900 --out next
+  veilpost-directory sign-handover --config authority.toml --handover next      # on each machine
+  veilpost-directory merge-handovers --out handovers/1 next-a next-b next-c     # then into every handovers folder";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make an authority's signing key and print its public half.
-    NewAuthority {
-        /// Where to write the secret key; never overwritten.
+    /// Make this authority's keys, if they are not there, and print the public ones.
+    Init {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Run until told to stop. Prints the line `ready` when links are accepted.
+    Run {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Check configuration, network file, list of nodes and keys, and say what is wrong.
+    CheckConfig {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Show what a running authority says of itself; it needs `http` in its configuration.
+    Status {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Make the file that authorities, nodes and clients start from.
+    NewNetwork {
+        /// The network's name, part of its id.
+        #[arg(long)]
+        name: String,
+        /// What `init` wrote for an authority; give one for each.
+        #[arg(long = "authority", required = true)]
+        authorities: Vec<PathBuf>,
+        /// How many authorities may be hostile: fewer than a third.
+        #[arg(long, default_value_t = 0)]
+        faulty: usize,
+        /// Length of an epoch, as in 1h, 30m or 45s.
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        epoch: Duration,
+        /// Length of a phase of a voting round.
+        #[arg(long, default_value = "225s", value_parser = duration)]
+        phase: Duration,
+        /// When the first epoch begins. The first round is held before it, so all authorities and nodes must run by then.
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        starts_in: Duration,
+        /// Where to write the network file; never overwritten.
         #[arg(long)]
         out: PathBuf,
     },
-    /// Make and sign the document of a fixed set of nodes, and the network file that clients start from.
-    MakeDocument(MakeDocument),
+    /// Add an entry to a network file, for clients to start from.
+    AddEntry {
+        /// The network file.
+        #[arg(long)]
+        network: PathBuf,
+        /// The entry's descriptor, as its `init` wrote it.
+        #[arg(long = "descriptor", required = true)]
+        descriptors: Vec<PathBuf>,
+    },
     /// Check a document as every node and client does, and print what it says.
     Show {
         /// The network file.
@@ -49,116 +108,149 @@ enum Command {
         #[arg(long)]
         document: PathBuf,
     },
+    /// Write down a change of the authorities, to be signed by those that are.
+    ProposeHandover {
+        /// Key of an authority from then on; give one for each.
+        #[arg(long = "authority", required = true)]
+        authorities: Vec<AuthorityId>,
+        /// How many of them may be hostile.
+        #[arg(long, default_value_t = 0)]
+        faulty: usize,
+        /// The epoch from which on they decide.
+        #[arg(long)]
+        from_epoch: u64,
+        /// Where to write the hand-over.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Sign a hand-over with this authority's key.
+    SignHandover {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+        /// The hand-over; the signature is added to it.
+        #[arg(long)]
+        handover: PathBuf,
+    },
+    /// Put signatures of several copies of a hand-over together.
+    MergeHandovers {
+        /// The copies.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Where to write the whole.
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
-#[derive(clap::Args)]
-struct MakeDocument {
-    /// The network's name, part of its id.
-    #[arg(long)]
-    name: String,
-    /// Secret key of an authority; give one for each. Document and network id need all of them.
-    #[arg(long = "authority", required = true)]
-    authorities: Vec<PathBuf>,
-    /// How many authorities may be hostile.
-    #[arg(long, default_value_t = 0)]
-    faulty: usize,
-    /// Descriptor of a node, as its `init` wrote it; mixes are dealt to the layers in the order given.
-    #[arg(long = "descriptor", required = true)]
-    descriptors: Vec<PathBuf>,
-    /// Number of the epoch.
-    #[arg(long, default_value_t = 1)]
-    epoch: u64,
-    /// Days that the document is valid.
-    #[arg(long, default_value_t = 30)]
-    valid_days: u32,
-    /// Divide all means and periods by this; for test networks only.
-    #[arg(long, default_value_t = 1)]
-    hurry: u32,
-    /// Folder for `document` and `network.toml`.
-    #[arg(long)]
-    out: PathBuf,
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text} is no length of time; write 45s, 30m, 1h or 500ms");
+    let split = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at_checked(split).ok_or_else(wrong)?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    Ok(Duration::from_millis(number.saturating_mul(millis)))
 }
 
 fn main() -> ExitCode {
-    stop::exit(match Arguments::parse().command {
-        Command::NewAuthority { out } => new_authority(&out),
-        Command::MakeDocument(arguments) => make_document(&arguments),
-        Command::Show { network, document } => show(&network, &document),
+    stop::exit(execute(Arguments::parse().command))
+}
+
+fn execute(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Init { config } => {
+            let config = Config::load(&config)?;
+            let own = tool::init(&config)?;
+            say(&format!("authority {}", own.id));
+            say(&format!("for the network file: {}", config.data_dir.join("authority.toml").display()));
+        }
+        Command::Run { config } => run(Config::load(&config)?)?,
+        Command::CheckConfig { config } => tool::check(&Config::load(&config)?)?,
+        Command::Status { config } => status(&Config::load(&config)?)?,
+        Command::NewNetwork { name, authorities, faulty, epoch, phase, starts_in, out } => {
+            if out.exists() {
+                return Err(Failure::Config(format!("{} is there already", out.display())));
+            }
+            let new = tool::NewNetwork { name: &name, authorities: &authorities, faulty, epoch, phase, starts_in };
+            let file = new.file()?;
+            write_network(&file, &out)?;
+            say(&format!("{} authorities, {} must agree on a document", file.authorities.len(), threshold(&file)?));
+        }
+        Command::AddEntry { network, descriptors } => {
+            let mut file = veilpost_daemon::network::load_network(&network).map_err(Failure::config)?;
+            descriptors.iter().try_for_each(|descriptor| tool::add_entry(&mut file, descriptor))?;
+            write_network(&file, &network)?;
+            say(&format!("{} entries", file.entries.len()));
+        }
+        Command::Show { network, document } => show(&network, &document)?,
+        Command::ProposeHandover { authorities, faulty, from_epoch, out } => {
+            tool::propose(&authorities, faulty, Epoch(from_epoch), &out)?;
+        }
+        Command::SignHandover { config, handover } => {
+            let (signed, needed) = tool::sign_handover(&Config::load(&config)?, &handover)?;
+            say(&format!("{signed} of the authorities that hand over have signed; {needed} must"));
+        }
+        Command::MergeHandovers { files, out } => tool::merge_handovers(&files, &out)?,
+    }
+    Ok(())
+}
+
+fn run(config: Config) -> Result<(), Failure> {
+    logs::start(&config.log).map_err(Failure::config)?;
+    let runtime = tokio::runtime::Runtime::new().map_err(Failure::runtime)?;
+    runtime.block_on(async {
+        let stop = stop::requested().map_err(Failure::runtime)?;
+        let node = Node::start(config).await?;
+        stop::announce_ready();
+        node.run(stop).await
     })
 }
 
-fn new_authority(out: &Path) -> Result<(), Failure> {
-    let seed = keys::fresh().map_err(Failure::runtime)?;
-    keys::write(out, &seed).map_err(Failure::config)?;
-    say(&SigningSecret::from_seed(seed.expose()).authority_id().to_string());
-    Ok(())
+fn write_network(file: &NetworkFile, out: &Path) -> Result<(), Failure> {
+    keys::write_public(out, file.to_text().as_bytes()).map_err(Failure::runtime)
 }
 
-fn make_document(arguments: &MakeDocument) -> Result<(), Failure> {
-    let secret = |path: &PathBuf| keys::read(path).map(|seed| SigningSecret::from_seed(seed.expose()));
-    let authorities =
-        arguments.authorities.iter().map(secret).collect::<Result<Vec<_>, _>>().map_err(Failure::config)?;
-    let descriptors = arguments.descriptors.iter().map(|path| descriptor(path)).collect::<Result<Vec<_>, _>>()?;
-    let file = NetworkFile {
-        name: arguments.name.clone(),
-        faulty: arguments.faulty,
-        authorities: authorities.iter().map(SigningSecret::authority_id).collect(),
-        entries: descriptors.iter().filter_map(bootstrap).collect(),
-    };
-    let set = file.authority_set().map_err(Failure::config)?;
-    let params = if arguments.hurry > 1 { Params::hurried(arguments.hurry) } else { Params::standard() };
-    params.check().map_err(|error| Failure::config(format!("--hurry {}: {error}", arguments.hurry)))?;
-    // A minute back, so that nodes whose clocks are a little behind take it at once.
-    let valid_after = Clock::start().now() - Duration::from_secs(60);
-    let fixed = FixedNetwork {
-        network: set.network(),
-        descriptors: &descriptors,
-        params,
-        epoch: Epoch(arguments.epoch),
-        valid_after,
-        valid_for: Duration::from_secs(86_400) * arguments.valid_days,
-    };
-    let document = sign_view(&fixed.view().map_err(Failure::config)?, &authorities);
-    std::fs::create_dir_all(&arguments.out).map_err(Failure::runtime)?;
-    keys::write_public(&arguments.out.join("document"), &document).map_err(Failure::runtime)?;
-    keys::write_public(&arguments.out.join("network.toml"), file.to_text().as_bytes()).map_err(Failure::runtime)?;
-    say(&format!(
-        "signed by {} authorities ({} needed): {} nodes, {} bytes, valid {} days",
-        authorities.len(),
-        set.threshold(),
-        descriptors.len(),
-        document.len(),
-        arguments.valid_days
-    ));
-    Ok(())
+fn threshold(file: &NetworkFile) -> Result<usize, Failure> {
+    Ok(file.authority_set().map_err(Failure::config)?.threshold())
 }
 
-fn descriptor(path: &Path) -> Result<Descriptor, Failure> {
-    let wrong = |error: &dyn std::fmt::Display| Failure::config(format!("{}: {error}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| wrong(&error))?;
-    Descriptor::verify(&bytes).map_err(|error| wrong(&error))
-}
-
-fn bootstrap(descriptor: &Descriptor) -> Option<BootstrapEntry> {
-    let address = descriptor.addresses.first().filter(|_| descriptor.role == Role::Entry)?;
-    Some(BootstrapEntry { id: descriptor.id, address: *address, link_key: descriptor.link_key })
-}
-
-fn show(network_file: &Path, document: &Path) -> Result<(), Failure> {
-    let file = network::load_network(network_file).map_err(Failure::config)?;
-    let document = network::load_document(document, &file, Clock::start().now()).map_err(Failure::config)?;
-    let set = file.authority_set().map_err(Failure::config)?;
-    say(&format!("network   {} ({})", file.name, document.network));
-    say(&format!(
-        "epoch     {}, valid for {} h more",
-        document.epoch.0,
-        document.valid_until.since(Clock::start().now()).as_secs() / 3_600
-    ));
-    say(&format!("threshold {} of {} authorities", set.threshold(), file.authorities.len()));
+fn show(network: &Path, path: &Path) -> Result<(), Failure> {
+    let document = tool::document(network, path)?;
+    let committee = document.authorities().committee(document.epoch);
+    say(&format!("network   {}", document.network));
+    say(&format!("epoch     {}", document.epoch.0));
+    say(&format!("threshold {} of {} authorities", committee.threshold(), committee.keys().count()));
     for (place, relay) in document.relays() {
         say(&format!("{:<10}{} {:?}", format!("{place:?}").to_lowercase(), relay.id, relay.addresses));
     }
     Ok(())
+}
+
+fn status(config: &Config) -> Result<(), Failure> {
+    let address = config.http.ok_or_else(|| Failure::Config("`status` needs `http` in the configuration".into()))?;
+    let text = get(address).map_err(|error| {
+        Failure::Runtime(format!("the authority does not answer on {address} ({error}): is it running?"))
+    })?;
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let status: serde_json::Value =
+        serde_json::from_str(body).map_err(|_| Failure::Runtime("the authority has no status yet".into()))?;
+    say(&serde_json::to_string_pretty(&status).map_err(Failure::runtime)?);
+    Ok(())
+}
+
+fn get(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET /status.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.take(1 << 20).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 #[expect(clippy::print_stdout, reason = "this is the command's output")]

@@ -1,6 +1,9 @@
 //! The file that a person starts from: which network, which authorities, where to knock first.
 
-use crate::signed::{AuthoritySet, AuthoritySetError};
+use crate::{
+    schedule::{Schedule, ScheduleError},
+    signed::{AuthoritySet, AuthoritySetError},
+};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use veilpost_packet::ids::{AuthorityId, LinkKey, NodeId};
@@ -13,11 +16,29 @@ pub struct NetworkFile {
     pub name: String,
     /// How many of the authorities may be hostile (f).
     pub faulty: usize,
-    /// The authorities' keys.
-    pub authorities: Vec<AuthorityId>,
+    /// When epochs begin.
+    pub schedule: Schedule,
+    /// The authorities that the network starts with.
+    #[serde(rename = "authority")]
+    pub authorities: Vec<NetworkAuthority>,
+    /// Authorities that came by a hand-over: where they are reached. That they decide stands in the hand-over alone.
+    #[serde(rename = "later_authority", default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<NetworkAuthority>,
     /// Entries to bootstrap from; one is enough.
     #[serde(rename = "entry", default)]
     pub entries: Vec<BootstrapEntry>,
+}
+
+/// An authority, and where nodes and other authorities reach it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkAuthority {
+    /// Its signing key.
+    pub id: AuthorityId,
+    /// The key that it proves on links.
+    pub link_key: LinkKey,
+    /// Where it listens.
+    pub address: SocketAddr,
 }
 
 /// An entry that a client may knock at before it has a document.
@@ -39,6 +60,9 @@ pub enum NetworkFileError {
     /// Not the TOML that it should be.
     #[error("{0}")]
     Syntax(#[from] toml::de::Error),
+    /// The times cannot work.
+    #[error("[schedule]: {0}")]
+    Schedule(#[from] ScheduleError),
     /// The authorities cannot form a network.
     #[error("{0}")]
     Authorities(#[from] AuthoritySetError),
@@ -55,7 +79,13 @@ impl NetworkFile {
             return Err(NetworkFileError::Name);
         }
         file.authority_set()?;
+        file.schedule.check(file.faulty)?;
         Ok(file)
+    }
+
+    /// All authorities that can be reached, those that came later too.
+    pub fn reachable(&self) -> impl Iterator<Item = &NetworkAuthority> {
+        self.authorities.iter().chain(&self.later)
     }
 
     /// The text of the file.
@@ -65,6 +95,7 @@ impl NetworkFile {
 
     /// The authorities with their threshold.
     pub fn authority_set(&self) -> Result<AuthoritySet, AuthoritySetError> {
-        AuthoritySet::new(&self.name, &self.authorities, self.faulty)
+        let keys: Vec<_> = self.authorities.iter().map(|authority| authority.id).collect();
+        AuthoritySet::new(&self.name, &keys, self.faulty)
     }
 }

@@ -302,3 +302,8 @@ impl Params {
         Ok(())
     }
 }
+
+/// True if [`Params::values`] holds this parameter as a duration, in microseconds.
+pub fn is_duration(name: &str) -> bool {
+    DURATIONS.contains(&name)
+}

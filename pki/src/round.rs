@@ -334,7 +334,7 @@ impl Authority {
             Message::Document(bytes) => self.handle_document(now, &bytes),
             Message::Proofs(proofs) => proofs.into_iter().for_each(|proof| self.handle_proof(proof)),
             // A node's part, which the shell handles: an authority has no use for them.
-            Message::Descriptor(_) | Message::Answer(_) => {}
+            Message::Descriptor(_) | Message::Answer(_) | Message::Newest(_) => {}
         }
         self.complete();
     }

@@ -40,6 +40,8 @@ pub enum Message {
     Descriptor(Arc<[u8]>),
     /// What became of a descriptor.
     Answer(DescriptorAnswer),
+    /// To a node that asked for documents: there are no others, and the newest here is this epoch's.
+    Newest(Epoch),
     /// Lies that this authority can prove.
     Proofs(Vec<EquivocationProof>),
 }
@@ -111,6 +113,9 @@ impl Message {
             Self::Answer(answer) => {
                 writer.u8(8).u8(*answer as u8);
             }
+            Self::Newest(epoch) => {
+                writer.u8(10).u64(epoch.0);
+            }
             Self::Proofs(proofs) => {
                 writer.u8(9).u8(proofs.len() as u8);
                 proofs.iter().for_each(|proof| proof.write(&mut writer));
@@ -152,6 +157,7 @@ impl Message {
                 }
                 Self::Proofs((0..count).map(|_| EquivocationProof::read(&mut reader)).collect::<Result<_>>()?)
             }
+            10 => Self::Newest(Epoch(reader.u64()?)),
             _ => return Err(DecodeError::Invalid("kind of message")),
         };
         reader.finish()?;

@@ -8,13 +8,13 @@ use common::{authorities, document, ids, relay, view};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use veilpost_packet::{
-    ids::{BoxId, LinkKey, NodeId},
+    ids::{AuthorityId, BoxId, LinkKey, NodeId},
     random::seeded,
     sphinx::{Hop, SphinxPublic},
 };
 use veilpost_pki::{
-    NetworkFile,
-    network::{BootstrapEntry, NetworkFileError},
+    NetworkFile, Schedule,
+    network::{BootstrapEntry, NetworkAuthority, NetworkFileError},
     topology::{delays, forward_route, holders, reply_route, weighted},
 };
 
@@ -108,9 +108,20 @@ fn a_mailbox_that_leaves_moves_only_its_own_boxes() {
     }
 }
 
+const SCHEDULE: Schedule = Schedule { genesis: 1_000_000, epoch_ms: 3_600_000, phase_ms: 225_000 };
+
+fn listed(count: u8) -> Vec<NetworkAuthority> {
+    let listed = |(n, id): (usize, AuthorityId)| NetworkAuthority {
+        id,
+        link_key: LinkKey(id.0),
+        address: ([127, 0, 0, 1], 4_400 + n as u16).into(),
+    };
+    ids(&authorities(count)).into_iter().enumerate().map(listed).collect()
+}
+
 fn file() -> NetworkFile {
     let entry = BootstrapEntry { id: ENTRY, address: "127.0.0.1:4000".parse().unwrap(), link_key: LinkKey([8; 32]) };
-    NetworkFile { name: "a network".into(), faulty: 1, authorities: ids(&authorities(4)), entries: vec![entry] }
+    NetworkFile { name: "a network".into(), faulty: 1, schedule: SCHEDULE, authorities: listed(4), later: Vec::new(), entries: vec![entry] }
 }
 
 #[test]
