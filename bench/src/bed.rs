@@ -22,7 +22,6 @@ use veilpost_daemon::{
     identity::{self, NodeKeys},
     keys,
 };
-use veilpost_directory::FixedNetwork;
 use veilpost_link::{Endpoint, FrameReceiver, FrameSender, Limits};
 use veilpost_packet::{
     frame::{Flags, Frame, FrameKind, Hello},
@@ -31,7 +30,8 @@ use veilpost_packet::{
     sphinx::{Delays, Hop, Packet, Route, build},
     time::Epoch,
 };
-use veilpost_pki::{Descriptor, Document, NetworkFile, Params, Role, UnverifiedDocument, signed::sign_view};
+use veilpost_pki::{Descriptor, Document, Params, Role, UnverifiedDocument, signed::sign_view};
+use veilpost_tests::fixed::{FixedNetwork, network_file};
 
 const EPOCH: Epoch = Epoch(1);
 /// High enough that neither token bucket nor delay queue is what is measured.
@@ -209,12 +209,7 @@ impl Bed {
 
 fn write_network(folder: &Path, nodes: &[(NodeConfig, Descriptor)]) -> Result<Document> {
     let authority = SigningSecret::from_seed(keys::fresh()?.expose());
-    let file = NetworkFile {
-        name: "bench".into(),
-        faulty: 0,
-        authorities: vec![authority.authority_id()],
-        entries: Vec::new(),
-    };
+    let file = network_file("bench", 0, std::slice::from_ref(&authority));
     let set = file.authority_set()?;
     let descriptors: Vec<_> = nodes.iter().map(|(_, descriptor)| descriptor.clone()).collect();
     let now = Clock::start().now();

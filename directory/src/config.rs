@@ -88,7 +88,10 @@ impl Config {
             return Err(wrong("advertise", "name the address and port at which others reach this authority".into()));
         }
         if self.metrics.is_some_and(|address| !address.ip().is_loopback()) {
-            return Err(wrong("metrics", "metrics are served on a loopback address only, such as 127.0.0.1:9400".into()));
+            return Err(wrong(
+                "metrics",
+                "metrics are served on a loopback address only, such as 127.0.0.1:9400".into(),
+            ));
         }
         logs::parse(&self.log).map_err(|error| wrong("log", error.to_string()))?;
         // Only the epoch is not known yet: any good one shows whether the rest fits.
@@ -131,7 +134,8 @@ impl Config {
 mod tests {
     use super::*;
 
-    const GOOD: &str = "data_dir = \"data\"\nlisten = \"127.0.0.1:4400\"\nnetwork = \"network.toml\"\nnodes = \"nodes.toml\"\n";
+    const GOOD: &str =
+        "data_dir = \"data\"\nlisten = \"127.0.0.1:4400\"\nnetwork = \"network.toml\"\nnodes = \"nodes.toml\"\n";
 
     fn read(text: &str) -> Result<Config, Failure> {
         let folder = tempfile::tempdir().unwrap();
@@ -152,7 +156,9 @@ mod tests {
 
     #[test]
     fn unknown_parameters_and_values_out_of_range_are_refused_by_name() {
-        for (line, word) in [("hop_dleay = 3", "hop_dleay"), ("put_slot = 65", "put_slot"), ("epoch = 60000", "network file")] {
+        for (line, word) in
+            [("hop_dleay = 3", "hop_dleay"), ("put_slot = 65", "put_slot"), ("epoch = 60000", "network file")]
+        {
             let error = read(&format!("{GOOD}[params]\n{line}\n")).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }

@@ -128,7 +128,8 @@ impl Store {
     /// A file that cannot be removed is removed the next time.
     fn keep_newest(&self, name: &str, count: usize) {
         let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u64>().ok();
-        let mut numbered: Vec<_> = self.paths(name).into_iter().filter_map(|path| Some((number(&path)?, path))).collect();
+        let mut numbered: Vec<_> =
+            self.paths(name).into_iter().filter_map(|path| Some((number(&path)?, path))).collect();
         numbered.sort_unstable();
         let old = numbered.len().saturating_sub(count);
         for (_, path) in numbered.into_iter().take(old) {

@@ -7,11 +7,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use veilpost_daemon::{
-    clock::Clock,
-    keys, network,
-    stop::Failure,
-};
+use veilpost_daemon::{clock::Clock, keys, network, stop::Failure};
 use veilpost_packet::{
     codec::{Reader, Writer},
     ids::AuthorityId,

@@ -16,7 +16,12 @@ use veilpost_packet::{
     sphinx::SphinxSecret,
     time::{Epoch, Timestamp},
 };
-use veilpost_pki::{Descriptor, NetworkFile, Params, Relay, View, document::{Memory, Placement}, signed::sign_view};
+use veilpost_pki::{
+    Descriptor, NetworkFile, Params, Relay, Schedule, View,
+    document::{Memory, Placement},
+    network::NetworkAuthority,
+    signed::sign_view,
+};
 
 fn program(command: &str, config: &Path) -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_veilpost-mixnode"));
@@ -64,7 +69,13 @@ fn write_network(folder: &Path) -> NodeId {
     let file = NetworkFile {
         name: "commands".into(),
         faulty: 0,
-        authorities: vec![authority.authority_id()],
+        schedule: Schedule { genesis: 0, epoch_ms: 3_600_000, phase_ms: 1_000 },
+        authorities: vec![NetworkAuthority {
+            id: authority.authority_id(),
+            link_key: veilpost_packet::ids::LinkKey([99; 32]),
+            address: ([127, 0, 0, 1], 9).into(),
+        }],
+        later: Vec::new(),
         entries: Vec::new(),
     };
     let mut own = stranger(2);

@@ -136,7 +136,11 @@ impl Memory {
         let sorted = withheld.is_sorted_by(|a, b| a.0 < b.0)
             && equivocators.is_sorted_by(|a, b| a < b)
             && absent.is_sorted_by(|a, b| a.id < b.id);
-        if sorted { Ok(Self { withheld, equivocators, absent }) } else { Err(DecodeError::Invalid("order of the memory")) }
+        if sorted {
+            Ok(Self { withheld, equivocators, absent })
+        } else {
+            Err(DecodeError::Invalid("order of the memory"))
+        }
     }
 }
 

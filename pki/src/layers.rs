@@ -73,8 +73,12 @@ impl Layout {
     ) -> Group {
         let role_of = |id: &NodeId| nodes.get(id).map(|node| node.role);
         // Who was there first stays; among newcomers, chance decides.
-        let listed: BTreeSet<NodeId> =
-            base.into_iter().flat_map(View::relays).map(|(_, relay)| relay.id).filter(|id| group.contains(id)).collect();
+        let listed: BTreeSet<NodeId> = base
+            .into_iter()
+            .flat_map(View::relays)
+            .map(|(_, relay)| relay.id)
+            .filter(|id| group.contains(id))
+            .collect();
         let among = if listed.is_empty() { group } else { &listed };
         let role = among.iter().min_by_key(|id| draw(random, id)).and_then(role_of);
         let (kept, others): (Group, Group) = group.iter().copied().partition(|id| role_of(id) == role);
@@ -86,9 +90,13 @@ impl Layout {
     fn layer_for(&self, random: &[u8; KEY], mixes: &Group) -> u8 {
         let sizes = self.layers.each_ref().map(BTreeSet::len);
         let thickest = sizes.iter().copied().max().unwrap_or(0);
-        let thin: Vec<u8> =
-            (1u8..).zip(sizes).filter(|(_, size)| size * 3 < thickest * 2 || *size == 0).map(|(layer, _)| layer).collect();
-        let drawn = mixes.first().map_or(0, |mix| u64::from_be_bytes(*draw(random, mix).first_chunk().unwrap_or(&[0; 8])));
+        let thin: Vec<u8> = (1u8..)
+            .zip(sizes)
+            .filter(|(_, size)| size * 3 < thickest * 2 || *size == 0)
+            .map(|(layer, _)| layer)
+            .collect();
+        let drawn =
+            mixes.first().map_or(0, |mix| u64::from_be_bytes(*draw(random, mix).first_chunk().unwrap_or(&[0; 8])));
         let choices = if thin.is_empty() { (1..=MIX_LAYERS as u8).collect() } else { thin };
         let at = usize::try_from(drawn % choices.len().max(1) as u64).unwrap_or(0);
         choices.get(at).copied().unwrap_or(1)
@@ -102,7 +110,8 @@ fn draw(random: &[u8; KEY], id: &NodeId) -> [u8; HASH] {
 /// Layers of mixes that the last document lists, present or absent.
 fn known_layers(base: Option<&View>, epoch: Epoch) -> BTreeMap<NodeId, u8> {
     let Some(base) = base else { return BTreeMap::new() };
-    let absent = base.memory.absent.iter().filter(|absent| absent.until > epoch).map(|absent| (absent.id, absent.layer));
+    let absent =
+        base.memory.absent.iter().filter(|absent| absent.until > epoch).map(|absent| (absent.id, absent.layer));
     let present = base.relays().filter_map(|(place, relay)| match place {
         Place::Mix(layer) => Some((relay.id, layer)),
         _ => None,

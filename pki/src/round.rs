@@ -526,7 +526,13 @@ impl Authority {
         }
     }
 
-    fn handle_relay(&mut self, now: Timestamp, from: AuthorityId, signed: SignedStatement, chain: Vec<Countersignature>) {
+    fn handle_relay(
+        &mut self,
+        now: Timestamp,
+        from: AuthorityId,
+        signed: SignedStatement,
+        chain: Vec<Countersignature>,
+    ) {
         let statement = *signed.statement();
         let held = self.round.items.get(&(statement.author, statement.kind)).map_or(&[][..], Vec::as_slice);
         let known = held.iter().any(|item| item.signed.statement().digest == statement.digest);
@@ -715,7 +721,8 @@ impl Authority {
         if self.round.signers(&found).count() < self.committee().threshold() {
             return;
         }
-        let signatures = self.round.signers(&found).map(|signed| (signed.statement().author, *signed.signature())).collect();
+        let signatures =
+            self.round.signers(&found).map(|signed| (signed.statement().author, *signed.signature())).collect();
         let bytes = assemble(&signed_part, &signatures, self.set.handovers());
         let document = UnverifiedDocument::from_bytes(&bytes).and_then(|it| it.verify_timelessly(&self.set));
         match document {

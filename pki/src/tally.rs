@@ -69,7 +69,9 @@ pub enum TallyError {
     #[error("the parameters that the authorities agree on do not work: {0}")]
     Parameters(String),
     /// Too few nodes.
-    #[error("a network needs a mix in each of {MIX_LAYERS} layers, an entry and a mailbox; {mixes} mixes, {entries} entries and {mailboxes} mailboxes published a descriptor that a majority admits")]
+    #[error(
+        "a network needs a mix in each of {MIX_LAYERS} layers, an entry and a mailbox; {mixes} mixes, {entries} entries and {mailboxes} mailboxes published a descriptor that a majority admits"
+    )]
     TooFew {
         /// Mixes.
         mixes: usize,
@@ -85,7 +87,8 @@ impl Agreed<'_> {
     fn liars(&self, base: Option<&Document>) -> BTreeSet<AuthorityId> {
         let before = base.into_iter().flat_map(|base| base.memory.equivocators.iter().copied());
         let proofs = self.votes.values().flat_map(|vote| &vote.proofs);
-        let proved = proofs.filter(|proof| proof.network() == self.network).map(crate::statement::EquivocationProof::author);
+        let proved =
+            proofs.filter(|proof| proof.network() == self.network).map(crate::statement::EquivocationProof::author);
         let all = before.chain(proved).chain(self.equivocators.iter().copied());
         all.filter(|author| self.committee.contains(author)).collect()
     }
@@ -211,7 +214,8 @@ impl Agreed<'_> {
         let mut withheld = serving.clone();
         let mut values = Vec::new();
         for (author, vote) in self.votes.iter().filter(|(author, _)| !liars.contains(author)) {
-            let opens = |value: &&[u8; KEY]| commitment(self.network, self.epoch, author, &value[..]) == vote.commitment;
+            let opens =
+                |value: &&[u8; KEY]| commitment(self.network, self.epoch, author, &value[..]) == vote.commitment;
             match self.reveals.get(author).filter(opens) {
                 Some(_) if serving.contains_key(author) => {}
                 Some(value) => values.push([&author.as_bytes()[..], value].concat()),

@@ -87,7 +87,8 @@ impl Vote {
         let descriptor = |reader: &mut Reader<'_>| {
             Ok((NodeId(reader.array()?), reader.bytes16(DESCRIPTOR_MAX, "descriptor")?.into()))
         };
-        let descriptors: Vec<(NodeId, Arc<[u8]>)> = (0..count).map(|_| descriptor(&mut reader)).collect::<Result<_>>()?;
+        let descriptors: Vec<(NodeId, Arc<[u8]>)> =
+            (0..count).map(|_| descriptor(&mut reader)).collect::<Result<_>>()?;
         let count = usize::from(reader.u8()?);
         if count > PROOFS_MAX {
             return Err(DecodeError::TooLong("proofs"));

@@ -121,7 +121,14 @@ fn listed(count: u8) -> Vec<NetworkAuthority> {
 
 fn file() -> NetworkFile {
     let entry = BootstrapEntry { id: ENTRY, address: "127.0.0.1:4000".parse().unwrap(), link_key: LinkKey([8; 32]) };
-    NetworkFile { name: "a network".into(), faulty: 1, schedule: SCHEDULE, authorities: listed(4), later: Vec::new(), entries: vec![entry] }
+    NetworkFile {
+        name: "a network".into(),
+        faulty: 1,
+        schedule: SCHEDULE,
+        authorities: listed(4),
+        later: Vec::new(),
+        entries: vec![entry],
+    }
 }
 
 #[test]

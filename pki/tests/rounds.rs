@@ -113,7 +113,9 @@ fn without_a_quorum_there_is_no_document_and_it_heals() {
     council.kill(1);
     council.run_to_epoch(6);
     assert!((4..=6).all(|epoch| !council.made.contains_key(&Epoch(epoch))));
-    let failed = |(at, event): &(usize, Event)| *at == 2 && matches!(event, Event::Failed(Epoch(5), reason) if reason.contains("2 votes"));
+    let failed = |(at, event): &(usize, Event)| {
+        *at == 2 && matches!(event, Event::Failed(Epoch(5), reason) if reason.contains("2 votes"))
+    };
     assert!(council.events.iter().any(failed), "{:?}", council.events);
     council.start(0);
     council.start(1);
@@ -158,7 +160,10 @@ fn a_proof_names_the_lie() {
     council.members[0].vice = Some(Vice::Equivocate);
     council.run_to_epoch(2);
     let proof = council.members[1].proofs[0];
-    assert_eq!((proof.author(), proof.kind(), proof.epoch()), (council.members[0].engine.as_ref().unwrap().id(), Kind::Vote, Epoch(1)));
+    assert_eq!(
+        (proof.author(), proof.kind(), proof.epoch()),
+        (council.members[0].engine.as_ref().unwrap().id(), Kind::Vote, Epoch(1))
+    );
 }
 
 #[test]

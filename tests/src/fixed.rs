@@ -1,14 +1,33 @@
-//! A network document for a fixed set of nodes, signed by command: what a network starts from before its authorities vote.
+//! A network document for a fixed set of nodes, signed in one place: for benchmarks that need no authorities.
 
 use std::time::Duration;
 use veilpost_packet::{
     geometry::MIX_LAYERS,
-    ids::NetworkId,
+    ids::{LinkKey, NetworkId},
+    primitives::SigningSecret,
     time::{Epoch, Timestamp},
 };
-use veilpost_pki::{Descriptor, Params, Relay, Role, View,
+use veilpost_pki::{
+    Descriptor, NetworkFile, Params, Relay, Role, Schedule, View,
     document::{Memory, Placement},
+    network::NetworkAuthority,
 };
+
+/// A network file whose authorities nobody can reach.
+pub fn network_file(name: &str, faulty: usize, authorities: &[SigningSecret]) -> NetworkFile {
+    let listed = |secret: &SigningSecret| {
+        let id = secret.authority_id();
+        NetworkAuthority { id, link_key: LinkKey(id.0), address: ([127, 0, 0, 1], 9).into() }
+    };
+    NetworkFile {
+        name: name.into(),
+        faulty,
+        schedule: Schedule { genesis: 0, epoch_ms: 3_600_000, phase_ms: 1_000 },
+        authorities: authorities.iter().map(listed).collect(),
+        later: Vec::new(),
+        entries: Vec::new(),
+    }
+}
 
 /// Share in path choice of every relay of a fixed network.
 const WEIGHT: u32 = 1_000;

@@ -7,6 +7,7 @@
 //! | [`person`] | someone who uses the `veilpost` command |
 #![allow(clippy::disallowed_methods, reason = "tests and tools are shells")]
 
+pub mod fixed;
 pub mod person;
 pub mod simulation;
 pub mod testnet;

@@ -3,6 +3,7 @@
 //!
 //! What is simplified: links keep order and lose nothing (they are QUIC in the daemons); packets are lost inside nodes.
 
+use crate::fixed::FixedNetwork;
 use rand::Rng;
 use std::{collections::BTreeMap, time::Duration};
 use veilpost_client::{
@@ -11,7 +12,6 @@ use veilpost_client::{
     signal,
     store::{Store, contacts::ContactState, messages},
 };
-use veilpost_directory::FixedNetwork;
 use veilpost_mailbox::{
     engine::{Arrived, Limits as MailboxLimits, Mailbox, Request, Terms},
     memory::MemoryStore,

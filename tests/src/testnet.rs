@@ -6,6 +6,7 @@
 //! DIR/NODE/config.toml, data/, pid, log
 //! ```
 
+use crate::fixed::{FixedNetwork, network_file};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -22,9 +23,8 @@ use veilpost_daemon::{
     config::{self, NodeConfig},
     identity, keys,
 };
-use veilpost_directory::FixedNetwork;
 use veilpost_packet::{geometry::MIX_LAYERS, primitives::SigningSecret, time::Epoch};
-use veilpost_pki::{NetworkFile, Params, Role, network::BootstrapEntry, signed::sign_view};
+use veilpost_pki::{Params, Role, network::BootstrapEntry, signed::sign_view};
 
 /// How much faster `--fast` runs.
 pub const FAST: u32 = 8;
@@ -335,18 +335,15 @@ fn make_network(folder: &Path, shape: &Shape, nodes: &[Node]) -> Result<()> {
         descriptors.push(identity::init(&node_config.node.resolve(&path)?, node.role, Epoch(1))?);
     }
     let entries = nodes.iter().zip(&descriptors).filter(|(node, _)| node.role == Role::Entry);
-    let file = NetworkFile {
-        name: if shape.fast { "testnet-fast".into() } else { "testnet".into() },
-        faulty: shape.authorities.saturating_sub(1) / 3,
-        authorities: authorities.iter().map(SigningSecret::authority_id).collect(),
-        entries: entries
-            .map(|(node, descriptor)| BootstrapEntry {
-                id: descriptor.id,
-                address: node.listen,
-                link_key: descriptor.link_key,
-            })
-            .collect(),
-    };
+    let name = if shape.fast { "testnet-fast" } else { "testnet" };
+    let mut file = network_file(name, shape.authorities.saturating_sub(1) / 3, &authorities);
+    file.entries = entries
+        .map(|(node, descriptor)| BootstrapEntry {
+            id: descriptor.id,
+            address: node.listen,
+            link_key: descriptor.link_key,
+        })
+        .collect();
     let set = file.authority_set()?;
     let fixed = FixedNetwork {
         network: set.network(),

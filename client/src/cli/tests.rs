@@ -13,7 +13,10 @@ use std::{
     thread::JoinHandle,
 };
 use veilpost_packet::ids::AuthorityId;
-use veilpost_pki::network::NetworkFile;
+use veilpost_pki::{
+    Schedule,
+    network::{NetworkAuthority, NetworkFile},
+};
 
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<Vec<u8>>>);
@@ -68,8 +71,18 @@ struct World {
 impl World {
     fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let network =
-            NetworkFile { name: "test".into(), faulty: 0, authorities: vec![AuthorityId([1; 32])], entries: vec![] };
+        let network = NetworkFile {
+            name: "test".into(),
+            faulty: 0,
+            schedule: Schedule { genesis: 0, epoch_ms: 3_600_000, phase_ms: 1_000 },
+            authorities: vec![NetworkAuthority {
+                id: AuthorityId([1; 32]),
+                link_key: veilpost_packet::ids::LinkKey([1; 32]),
+                address: ([127, 0, 0, 1], 9).into(),
+            }],
+            later: vec![],
+            entries: vec![],
+        };
         fs::write(dir.path().join("network.toml"), network.to_text()).unwrap();
         fs::write(dir.path().join("pass"), "correct horse\n").unwrap();
         Self { dir, daemon: None }

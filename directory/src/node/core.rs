@@ -81,7 +81,11 @@ pub(super) struct Core {
 
 impl Core {
     /// Runs until told to stop, or until the disk fails: what cannot be written down must not be said.
-    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut stop: watch::Receiver<bool>) -> Result<(), Failure> {
+    pub(super) async fn run(
+        mut self,
+        mut inputs: mpsc::Receiver<Input>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), Failure> {
         self.look_at_files();
         loop {
             let now = self.clock.now();

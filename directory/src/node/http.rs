@@ -209,7 +209,12 @@ fn round(html: &mut String, page: &Page) {
     line!(html, "<tr><th>Phase<td>{}", phase(page.status.phase));
     line!(html, "<tr><th>Votes here<td>{} of {}", page.status.votes, page.peers.len() + 1);
     line!(html, "<tr><th>Signatures here<td>{}", page.status.signatures);
-    line!(html, "<tr><th>Descriptors for the next vote<td>{} of {} admitted nodes", page.status.descriptors, page.admitted);
+    line!(
+        html,
+        "<tr><th>Descriptors for the next vote<td>{} of {} admitted nodes",
+        page.status.descriptors,
+        page.admitted
+    );
     html.push_str("</table><h2>Other authorities</h2><table>");
     for (id, up) in &page.peers {
         let (class, word) = if *up { ("good", "reachable") } else { ("bad", "not reachable") };

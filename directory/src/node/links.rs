@@ -4,11 +4,7 @@ use super::{
     core::{Input, Public},
     metrics::Metrics,
 };
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     time::{sleep, timeout},

@@ -12,14 +12,8 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
-use veilpost_daemon::{
-    clock::Clock,
-    keys,
-    metrics::MetricsServer,
-    network,
-    stop::Failure,
-};
-use veilpost_link::{Endpoint, LinkSecret, Limits};
+use veilpost_daemon::{clock::Clock, keys, metrics::MetricsServer, network, stop::Failure};
+use veilpost_link::{Endpoint, Limits, LinkSecret};
 use veilpost_packet::{primitives::SigningSecret, random::seeded};
 use veilpost_pki::{
     NetworkFile,
@@ -66,9 +60,7 @@ impl AuthorityKeys {
         Self::from(read)
     }
 
-    fn from(
-        read: impl Fn(&str) -> Result<veilpost_packet::primitives::Secret32, Failure>,
-    ) -> Result<Self, Failure> {
+    fn from(read: impl Fn(&str) -> Result<veilpost_packet::primitives::Secret32, Failure>) -> Result<Self, Failure> {
         let identity = SigningSecret::from_seed(read("identity.key")?.expose());
         Ok(Self { identity, link: LinkSecret::from_seed(*read("link.key")?.expose()) })
     }
@@ -78,7 +70,8 @@ impl AuthorityKeys {
 pub(crate) fn prepare(config: &Config) -> Result<(NetworkFile, AuthorityKeys, Ballot), Failure> {
     let network = network::load_network(&config.network).map_err(Failure::config)?;
     let keys = AuthorityKeys::load(&config.data_dir)?;
-    let params = config.ballot_params(&network.schedule).map_err(|error| Failure::config(format!("[params]: {error}")))?;
+    let params =
+        config.ballot_params(&network.schedule).map_err(|error| Failure::config(format!("[params]: {error}")))?;
     let admitted = admission::load(&config.nodes).map_err(Failure::config)?;
     let own = network.reachable().find(|authority| authority.id == keys.identity.authority_id());
     let own = own.ok_or_else(|| {

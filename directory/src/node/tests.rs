@@ -134,7 +134,10 @@ impl Town {
                     let descriptors = nodes().into_iter().map(|(secret, role)| descriptor(&secret, role, target));
                     let messages: Vec<_> = descriptors.map(|bytes| Message::Descriptor(bytes.into())).collect();
                     let answers = ask(&self.network.authorities[number], &messages, messages.len()).await;
-                    assert!(answers.iter().all(|answer| *answer == Message::Answer(DescriptorAnswer::Taken)), "{answers:?}");
+                    assert!(
+                        answers.iter().all(|answer| *answer == Message::Answer(DescriptorAnswer::Taken)),
+                        "{answers:?}"
+                    );
                 }
             }
             let answers = ask(&self.network.authorities[at], &[Message::WantDocument(Epoch(epoch - 1))], 1).await;
@@ -150,8 +153,7 @@ impl Town {
 async fn ask(authority: &NetworkAuthority, messages: &[Message], count: usize) -> Vec<Message> {
     let endpoint = Endpoint::anonymous_dialer(Limits::default()).unwrap();
     let hello = Hello::node(DocumentHash::default()).to_frame();
-    let Link { sender, mut receiver, .. } =
-        endpoint.dial(authority.address, &authority.link_key, hello).await.unwrap();
+    let Link { sender, mut receiver, .. } = endpoint.dial(authority.address, &authority.link_key, hello).await.unwrap();
     let mut cutter = RecordCutter::default();
     messages.iter().for_each(|message| cutter.push(Arc::from(message.encode())));
     while let Some(frame) = cutter.next_frame(FrameKind::Document) {
@@ -184,7 +186,10 @@ async fn four_authorities_vote_lose_one_and_take_it_back() {
         town.start(number).await;
     }
     let first = town.run_to(0, 1).await;
-    assert_eq!((first.layers.iter().map(Vec::len).sum::<usize>(), first.entries.len(), first.mailboxes.len()), (3, 1, 1));
+    assert_eq!(
+        (first.layers.iter().map(Vec::len).sum::<usize>(), first.entries.len(), first.mailboxes.len()),
+        (3, 1, 1)
+    );
     town.stop(3).await;
     let second = town.run_to(1, 2).await;
     assert!(second.epoch > first.epoch);
@@ -235,7 +240,8 @@ async fn an_authority_that_its_network_does_not_list_says_so() {
     network.faulty = 0;
     std::fs::write(town.folder.path().join("network.toml"), network.to_text()).unwrap();
     let own = Config::load(&town.config(0)).unwrap();
-    let listed = |at: usize| network.authorities.iter().any(|authority| authority.id == town.network.authorities[at].id);
+    let listed =
+        |at: usize| network.authorities.iter().any(|authority| authority.id == town.network.authorities[at].id);
     assert!(!listed(0));
     let error = tool::check(&own).unwrap_err().to_string();
     assert!(error.contains("does not list this authority"), "{error}");

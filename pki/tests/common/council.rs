@@ -256,7 +256,8 @@ impl Council {
     }
 
     fn publish_to(&mut self, at: usize, target: Epoch) {
-        let descriptors: Vec<Vec<u8>> = self.nodes.iter().map(|(secret, role)| descriptor(secret, *role, target)).collect();
+        let descriptors: Vec<Vec<u8>> =
+            self.nodes.iter().map(|(secret, role)| descriptor(secret, *role, target)).collect();
         let now = self.now;
         if let Some(engine) = &mut self.members[at].engine {
             // By the nodes' clocks: with one that is far off the authority would answer that it is early or late.

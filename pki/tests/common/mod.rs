@@ -11,7 +11,8 @@ use veilpost_packet::{
     sphinx::SphinxPublic,
     time::{Epoch, Timestamp},
 };
-use veilpost_pki::{AuthoritySet, Document, Params, Relay, UnverifiedDocument, View,
+use veilpost_pki::{
+    AuthoritySet, Document, Params, Relay, UnverifiedDocument, View,
     document::{Memory, Placement},
 };
 
