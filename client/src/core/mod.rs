@@ -13,6 +13,7 @@
 //! | `work` | what happens inside one transaction |
 //! | `writing` | boxes on their way out: slots, copies, files, decoys |
 //! | `reading` | digests, windows, boxes on their way in |
+//! | `holding` | from boxes to messages, in an order that the session survives |
 //! | `inviting` | invitations made and opened |
 //! | `asking` | contacts, safety numbers, texts and files to send |
 //! | `session`, `sending` | connections; packets that are built and sent |
@@ -22,6 +23,7 @@
 
 mod asking;
 mod build;
+mod holding;
 mod inviting;
 mod parcel;
 mod reading;
@@ -312,12 +314,39 @@ impl Core {
             }
             digests::remove_before(work.tx, oldest)?;
             work.expire_invitations()?;
+            work.open_overdue()?;
             work.send_due_receipts()
         });
         if let Err(error) = kept {
             tracing::error!(%error, "housekeeping failed and is tried again");
             self.unsaved_digests = unsaved;
         }
+        self.log_backlog(now);
+    }
+
+    /// What waits, in numbers.
+    fn log_backlog(&self, now: Timestamp) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let real = |stream: &StreamId| self.decoys != Some(*stream);
+        let fetches = || self.fetches.values().filter(|fetch| real(&fetch.key.stream) && fetch.seen.is_some());
+        let named = fetches().filter(|fetch| fetch.retry.asked == 0 && fetch.due.is_some_and(|due| due > now)).count();
+        let asked = fetches().filter(|fetch| fetch.retry.asked > 0).count();
+        let unsent = self.outbox.values().filter(|out| real(&out.stream) && out.retry.sends == 0).count();
+        let unstored = self.outbox.values().filter(|out| real(&out.stream) && !out.retry.stored).count();
+        let latest = fetches().filter_map(|fetch| fetch.retry.next.or(fetch.due)).max();
+        tracing::debug!(
+            gaps = self.tracker.gaps(),
+            fetches = fetches().count(),
+            late = named,
+            asked,
+            latest = latest.map_or(0, |latest| latest.since(now).as_secs()),
+            unsent,
+            unstored,
+            counters = ?self.counters,
+            "backlog"
+        );
     }
 
     /// The next event.
