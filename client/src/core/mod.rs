@@ -104,6 +104,8 @@ pub struct Core {
     mailbox_full: Option<Timestamp>,
     other_document: Option<Timestamp>,
     refused: Option<Timestamp>,
+    conflicts: BTreeSet<OutboxId>,
+    conflict: Option<Timestamp>,
     clock_slow: Option<Timestamp>,
     counters: Counters,
 }
@@ -152,6 +154,8 @@ impl Core {
             mailbox_full: None,
             other_document: None,
             refused: None,
+            conflicts: BTreeSet::new(),
+            conflict: None,
             clock_slow: None,
             counters: Counters::default(),
         };
@@ -202,6 +206,13 @@ impl Core {
         }
         if recently(self.refused) {
             warnings.push("a mailbox refused a message, which is tried again; check this computer's clock".to_owned());
+        }
+        if recently(self.conflict) {
+            warnings.push(
+                "a mailbox holds something else in place of a message of yours, which is tried again; if this account \
+                 was restored from a backup, make new invitations"
+                    .to_owned(),
+            );
         }
         if recently(self.clock_slow) {
             warnings.push("this computer's clock is slow: set it right, or messages will not be found".to_owned());
