@@ -432,5 +432,5 @@ fn fresh_root(rng: &mut EngineRng) -> StreamRoot {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;

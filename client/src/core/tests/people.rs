@@ -107,7 +107,8 @@ fn a_box_that_comes_after_many_turns_of_the_ratchet_still_opens() {
     let mut all: Vec<String> = (0..15).map(|turn| format!("turn {turn}")).collect();
     all.push("late".into());
     let mut came = received(&two.bob);
-    (all.sort(), came.sort());
+    all.sort();
+    came.sort();
     assert_eq!(came, all);
     assert_eq!(two.bob.counters.bad_boxes, 0);
 }
