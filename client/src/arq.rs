@@ -30,16 +30,17 @@ pub const QUICK_GETS: u32 = 4;
 const SLOW_GET_MEAN: Duration = Duration::from_secs(6 * 3_600);
 /// Mean gap before asking again for what was asked for before a restart.
 const RESUME_MEAN: Duration = Duration::from_secs(60);
-/// Tries of one Get in all. A mailbox that watches the network needs about 60 askings of one id to find the asker
-/// (ARCHITECTURE.md); this stays far below.
-pub const GETS_MAX: u32 = 12;
+/// Askings of one box in all, whatever restarts happen in between. A mailbox that watches the network needs about 60 askings
+/// of one id to find the asker (ARCHITECTURE.md); this stays far below.
+pub const GETS_MAX: u32 = 20;
 
 /// How much faster than in a real network the fixed gaps run (`Params::hurry`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace(pub u32);
 
 impl Pace {
-    fn of(self, period: Duration) -> Duration {
+    /// A period, hurried.
+    pub fn of(self, period: Duration) -> Duration {
         period / self.0.max(1)
     }
 
@@ -99,8 +100,11 @@ impl PutRetry {
 /// One box that is being fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GetRetry {
-    /// Askings so far.
+    /// Askings so far, by all processes.
     pub asked: u32,
+    /// Askings of this process. What an earlier one asked for was most likely lost with it, and says nothing against the
+    /// mailbox: so the quick tries begin anew.
+    pub tries: u32,
     /// Some asking was answered.
     pub answered: bool,
     /// When to ask next, in an upkeep tick. `None`: the first asking waits for the get clock, or nothing is left to do.
@@ -110,26 +114,27 @@ pub struct GetRetry {
 impl GetRetry {
     /// A box that was named by a digest.
     pub fn new() -> Self {
-        Self { asked: 0, answered: false, next: None }
+        Self { asked: 0, tries: 0, answered: false, next: None }
     }
 
     /// A box that was asked for by a process that has ended: its answer is lost with that process, so it is asked for again.
     pub fn resumed(asked: u32, now: Timestamp, rng: &mut EngineRng, pace: Pace) -> Self {
         let again = pace.gap(rng, Duration::ZERO, RESUME_MEAN);
-        // A restart is not an unanswered Get: it may not use up the last try.
-        let asked = asked.min(GETS_MAX - 1);
-        Self { asked, answered: false, next: (asked > 0).then_some(now + again) }
+        Self { asked, tries: 0, answered: false, next: (0 < asked && asked < GETS_MAX).then_some(now + again) }
     }
 
     /// It was asked for.
     pub fn handle_sent(&mut self, now: Timestamp, rng: &mut EngineRng, pace: Pace) {
         self.asked = self.asked.saturating_add(1);
+        self.tries = self.tries.saturating_add(1);
         let repeat = pace.gap(rng, REPEAT_GAP_FLOOR, REPEAT_GAP_MEAN);
         let slow = pace.gap(rng, Duration::ZERO, SLOW_GET_MEAN);
-        self.next = match self.asked {
-            asked if self.answered || asked >= GETS_MAX => None,
-            asked if asked < QUICK_GETS => Some(now + repeat),
-            _ => Some(now + slow),
+        self.next = if self.answered || self.asked >= GETS_MAX {
+            None
+        } else if self.tries < QUICK_GETS {
+            Some(now + repeat)
+        } else {
+            Some(now + slow)
         };
     }
 
@@ -248,11 +253,44 @@ mod tests {
         let mut rng = seeded([5; 32]);
         let resumed = GetRetry::resumed(1, START, &mut rng, REAL);
         assert!(!resumed.is_finished() && resumed.next.unwrap() >= START);
-        assert!(GetRetry::resumed(GETS_MAX, START, &mut rng, REAL).next.is_some());
+        assert!(GetRetry::resumed(GETS_MAX, START, &mut rng, REAL).is_finished());
         assert_eq!(GetRetry::resumed(0, START, &mut rng, REAL), GetRetry::new());
     }
 
+    #[test]
+    fn after_a_restart_the_quick_tries_begin_anew() {
+        let mut rng = seeded([6; 32]);
+        let mut get = GetRetry::resumed(QUICK_GETS + 1, START, &mut rng, REAL);
+        for _ in 1..QUICK_GETS {
+            get.handle_sent(START, &mut rng, REAL);
+            assert!(get.next.unwrap() < START + REPEAT_GAP_FLOOR + REPEAT_GAP_MEAN * 20);
+        }
+        let slow: Duration = (0..50)
+            .map(|_| {
+                let mut get = get;
+                get.handle_sent(START, &mut rng, REAL);
+                get.next.unwrap().since(START)
+            })
+            .sum();
+        assert!(slow > SLOW_GET_MEAN * 25, "{slow:?}");
+    }
+
     proptest! {
+        #[test]
+        fn restarts_do_not_raise_the_number_of_askings(restarts in proptest::collection::vec(any::<bool>(), 1..200), seed: [u8; 32]) {
+            let (mut rng, mut get, mut sent) = (seeded(seed), GetRetry::new(), 0);
+            for restart in restarts {
+                if restart {
+                    get = GetRetry::resumed(get.asked, START, &mut rng, REAL);
+                }
+                if !get.is_finished() {
+                    get.handle_sent(START, &mut rng, REAL);
+                    sent += 1;
+                }
+            }
+            prop_assert!(sent <= GETS_MAX, "{}", sent);
+        }
+
         #[test]
         fn whatever_happens_a_finished_put_is_stored_and_a_waiting_one_has_a_time(events in proptest::collection::vec(any::<bool>(), 1..60), seed: [u8; 32]) {
             let (mut rng, mut now) = (seeded(seed), START);

@@ -1,22 +1,25 @@
 //! Following the mailboxes' digests: what is new, what is missing, what to ask for. Pure.
 
-use crate::store::digests::KeptDigest;
+use crate::{arq::Pace, store::digests::KeptDigest};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 use veilpost_packet::{
     boxes::BoxTag,
-    digest::{Digest, DigestHash, SignedDigest},
+    digest::{DigestHash, SignedDigest},
     frame::Want,
     ids::NodeId,
     time::{Tick, Timestamp},
 };
 
-/// Gaps that are remembered; beyond it the oldest is given up.
+/// Gaps of one mailbox that are kept apart; beyond it the two that lie closest together become one, and what is known between
+/// them is asked for again. None is given up while digests of its time are kept.
 const GAPS_MAX: usize = 64;
-/// How long an answer to a Want may take before it is asked again; doubled with each asking, up to [`WANT_MAX`]. A gap is
-/// asked for as long as digests of its time are kept.
+/// Ticks between two gaps that one Want covers all the same: about 17 minutes, 12 frames of mostly empty digests. Cheaper
+/// than a second Want, since only the loop clock sends them.
+const JOIN_TICKS: u32 = 256;
+/// How long nothing may come of a Want before it is asked again; doubled with each asking in vain, up to [`WANT_MAX`].
 const WANT_AGAIN: Duration = Duration::from_secs(60);
 /// Longest wait between two askings.
 const WANT_MAX: Duration = Duration::from_secs(3_600);
@@ -27,35 +30,55 @@ struct Position {
     hash: DigestHash,
 }
 
-/// Ticks between two digests of one mailbox whose chain does not connect.
+/// Ticks between two digests of one mailbox whose chain does not connect. Shrinks from both ends as digests come.
 #[derive(Debug)]
 struct Gap {
-    mailbox: NodeId,
     first: Tick,
     last: Tick,
     /// Hash of the digest before the gap.
     left: DigestHash,
     /// What the digest behind the gap names as its previous.
     right: DigestHash,
-    /// What has come, by hash: its own previous.
-    filled: BTreeMap<DigestHash, DigestHash>,
+    /// What has come and touches neither end: hash to tick and its own previous. At most one for each tick.
+    filled: BTreeMap<DigestHash, (Tick, DigestHash)>,
+    /// Askings since something last came of one.
     asked: u32,
     again: Timestamp,
 }
 
 impl Gap {
-    fn is_closed(&self) -> bool {
-        let mut at = self.right;
-        for _ in 0..=self.filled.len() {
-            if at == self.left {
-                return true;
-            }
-            match self.filled.get(&at) {
-                Some(previous) => at = *previous,
-                None => return false,
-            }
+    fn span(&self) -> usize {
+        self.last.0.saturating_sub(self.first.0) as usize + 1
+    }
+
+    /// Takes a digest of its time; false if it was here already or there is no room for it.
+    fn fill(&mut self, tick: Tick, hash: DigestHash, previous: DigestHash) -> bool {
+        // One digest a tick at most, so that a mailbox that signs many for one tick fills no memory.
+        if self.filled.len() >= self.span() || self.filled.insert(hash, (tick, previous)).is_some() {
+            return false;
         }
-        false
+        while let Some((tick, previous)) = self.filled.remove(&self.right) {
+            (self.right, self.last) = (previous, Tick(tick.0.saturating_sub(1)));
+        }
+        let left = |filled: &BTreeMap<DigestHash, (Tick, DigestHash)>, at: DigestHash| {
+            filled.iter().find(|(_, (_, previous))| *previous == at).map(|(hash, (tick, _))| (*hash, *tick))
+        };
+        while let Some((hash, tick)) = left(&self.filled, self.left) {
+            self.filled.remove(&hash);
+            (self.left, self.first) = (hash, tick.next());
+        }
+        true
+    }
+
+    fn is_closed(&self) -> bool {
+        self.left == self.right
+    }
+
+    /// Becomes one with a later gap.
+    fn join(&mut self, later: Self) {
+        (self.last, self.right) = (later.last, later.right);
+        self.filled.extend(later.filled);
+        (self.asked, self.again) = (self.asked.min(later.asked), self.again.min(later.again));
     }
 }
 
@@ -64,6 +87,9 @@ impl Gap {
 pub enum News {
     /// The next of its mailbox, or one that was missing: match it.
     Match,
+    /// The first of its mailbox that we ever saw: match it, and keep it at once. Without it on disk the next process would
+    /// take the first that *it* sees for the beginning, and look for nothing in between.
+    First,
     /// Seen before, or older than anything we asked for.
     Known,
 }
@@ -72,7 +98,8 @@ pub enum News {
 #[derive(Debug, Default)]
 pub struct DigestTracker {
     positions: BTreeMap<NodeId, Position>,
-    gaps: VecDeque<Gap>,
+    /// In order of their ticks.
+    gaps: BTreeMap<NodeId, Vec<Gap>>,
     recent: BTreeSet<(BoxTag, Tick)>,
 }
 
@@ -90,14 +117,14 @@ impl DigestTracker {
     }
 
     /// Takes a digest whose signature was checked and whose mailbox is in the document. `oldest`: where history begins.
-    pub fn handle(&mut self, now: Timestamp, signed: &SignedDigest, oldest: Tick) -> News {
+    pub fn handle(&mut self, now: Timestamp, signed: &SignedDigest, oldest: Tick, pace: Pace) -> News {
         let (digest, hash) = (signed.digest(), signed.hash());
         let kept = KeptDigest { mailbox: digest.mailbox, tick: digest.tick, hash, previous: digest.previous };
         if digest.tick < oldest {
             return News::Known;
         }
         let news = match self.positions.get(&digest.mailbox).copied() {
-            Some(position) if digest.tick <= position.tick => self.fill(digest, hash),
+            Some(position) if digest.tick <= position.tick => self.fill(now, &kept, pace),
             Some(position) => {
                 if digest.previous != position.hash {
                     self.open_gap(now, &kept, position, oldest);
@@ -107,24 +134,32 @@ impl DigestTracker {
             }
             None => {
                 self.positions.insert(digest.mailbox, Position { tick: digest.tick, hash });
-                News::Match
+                News::First
             }
         };
-        if news == News::Match {
+        if news != News::Known {
             self.recent.extend(digest.tags.iter().map(|tag| (*tag, digest.tick)));
         }
         news
     }
 
-    fn fill(&mut self, digest: &Digest, hash: DigestHash) -> News {
-        let inside = |gap: &Gap| gap.mailbox == digest.mailbox && (gap.first..=gap.last).contains(&digest.tick);
-        let Some(at) = self.gaps.iter().position(inside) else { return News::Known };
-        let Some(gap) = self.gaps.get_mut(at) else { return News::Known };
-        // One digest a tick at most, so that a mailbox that signs many for one tick fills no memory.
-        let room = gap.filled.len() <= (gap.last.0 - gap.first.0) as usize;
-        let new = room && gap.filled.insert(hash, digest.previous).is_none();
+    fn fill(&mut self, now: Timestamp, digest: &KeptDigest, pace: Pace) -> News {
+        let Some(gaps) = self.gaps.get_mut(&digest.mailbox) else { return News::Known };
+        let Some(at) = gaps.iter().position(|gap| (gap.first..=gap.last).contains(&digest.tick)) else {
+            return News::Known;
+        };
+        let Some(gap) = gaps.get_mut(at) else { return News::Known };
+        let new = gap.fill(digest.tick, digest.hash, digest.previous);
+        if new && gap.asked > 0 {
+            // The answer is on its way: a long one takes minutes, and asking meanwhile would only bring it twice.
+            gap.asked = 1;
+            gap.again = now + pace.of(WANT_AGAIN);
+        }
         if gap.is_closed() {
-            self.gaps.remove(at);
+            gaps.remove(at);
+        }
+        if gaps.is_empty() {
+            self.gaps.remove(&digest.mailbox);
         }
         if new { News::Match } else { News::Known }
     }
@@ -134,11 +169,8 @@ impl DigestTracker {
         if first > last {
             return;
         }
-        if self.gaps.len() >= GAPS_MAX {
-            self.gaps.pop_front();
-        }
-        self.gaps.push_back(Gap {
-            mailbox: digest.mailbox,
+        let gaps = self.gaps.entry(digest.mailbox).or_default();
+        gaps.push(Gap {
             first,
             last,
             left: position.hash,
@@ -147,15 +179,36 @@ impl DigestTracker {
             asked: 0,
             again: now,
         });
+        if gaps.len() > GAPS_MAX {
+            let between = |pair: &[Gap]| match pair {
+                [a, b] => b.first.0.saturating_sub(a.last.0),
+                _ => u32::MAX,
+            };
+            let closest = gaps.windows(2).enumerate().min_by_key(|(_, pair)| between(pair)).map_or(0, |(at, _)| at);
+            let later = gaps.remove(closest + 1);
+            if let Some(gap) = gaps.get_mut(closest) {
+                gap.join(later);
+            }
+        }
     }
 
-    /// What to ask the entry for, in place of a Loop.
-    pub fn next_want(&mut self, now: Timestamp) -> Option<Want> {
-        let gap = self.gaps.iter_mut().find(|gap| gap.again <= now)?;
-        gap.asked += 1;
-        gap.again = now + WANT_AGAIN.saturating_mul(2u32.saturating_pow(gap.asked - 1)).min(WANT_MAX);
-        let count = (gap.last.0 - gap.first.0).saturating_add(1);
-        Some(Want { mailbox: gap.mailbox, first: gap.first, count })
+    /// What to ask the entry for, in place of a Loop: the gap that is due longest, and those of its mailbox close to it.
+    pub fn next_want(&mut self, now: Timestamp, pace: Pace) -> Option<Want> {
+        let due = self.gaps.iter().flat_map(|(mailbox, gaps)| gaps.iter().map(|gap| (gap.again, *mailbox, gap.first)));
+        let (_, mailbox, first) = due.filter(|(again, ..)| *again <= now).min()?;
+        let gaps = self.gaps.get_mut(&mailbox)?;
+        let at = gaps.iter().position(|gap| gap.first == first)?;
+        let near = |pair: &[Gap]| matches!(pair, [a, b] if b.first.0.saturating_sub(a.last.0) <= JOIN_TICKS);
+        let from = at - gaps.get(..=at)?.windows(2).rev().take_while(|pair| near(pair)).count();
+        let to = at + gaps.get(at..)?.windows(2).take_while(|pair| near(pair)).count();
+        let covered = gaps.get_mut(from..=to)?;
+        for gap in covered.iter_mut() {
+            gap.asked = gap.asked.saturating_add(1);
+            let wait = WANT_AGAIN.saturating_mul(2u32.saturating_pow(gap.asked - 1)).min(WANT_MAX);
+            gap.again = now + pace.of(wait);
+        }
+        let (first, last) = (covered.first()?.first, covered.last()?.last);
+        Some(Want { mailbox, first, count: last.0.saturating_sub(first.0).saturating_add(1) })
     }
 
     /// True if a digest of the last day named this tag.
@@ -166,12 +219,15 @@ impl DigestTracker {
     /// Forgets tags older than `oldest`.
     pub fn forget_before(&mut self, oldest: Tick) {
         self.recent.retain(|(_, tick)| *tick >= oldest);
-        self.gaps.retain(|gap| gap.last >= oldest);
+        self.gaps.retain(|_, gaps| {
+            gaps.retain(|gap| gap.last >= oldest);
+            !gaps.is_empty()
+        });
     }
 
     /// Gaps that are open.
     pub fn gaps(&self) -> usize {
-        self.gaps.len()
+        self.gaps.values().map(Vec::len).sum()
     }
 
     /// The newest tick of a mailbox.
@@ -186,11 +242,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use veilpost_packet::{
+        digest::Digest,
         ids::{District, DocumentHash, NetworkId},
         primitives::SigningSecret,
     };
 
     const NOW: Timestamp = Timestamp::from_secs(1_000);
+    const REAL: Pace = Pace(1);
 
     fn chain(count: u32) -> Vec<SignedDigest> {
         let secret = SigningSecret::from_seed(&[5; 32]);
@@ -216,24 +274,24 @@ mod tests {
     #[test]
     fn ticks_that_never_had_a_digest_are_no_gap() {
         let mut tracker = DigestTracker::default();
-        for digest in chain(5) {
-            assert_eq!(tracker.handle(NOW, &digest, Tick(0)), News::Match);
+        for (digest, news) in chain(5).iter().zip([News::First, News::Match, News::Match, News::Match, News::Match]) {
+            assert_eq!(tracker.handle(NOW, digest, Tick(0), REAL), news);
         }
-        assert_eq!(tracker.next_want(NOW), None);
+        assert_eq!(tracker.next_want(NOW, REAL), None);
     }
 
     #[test]
     fn a_missing_digest_is_asked_for_and_closes_the_gap_when_it_comes() {
         let digests = chain(4);
         let mut tracker = DigestTracker::default();
-        tracker.handle(NOW, &digests[0], Tick(0));
-        tracker.handle(NOW, &digests[3], Tick(0));
-        let want = tracker.next_want(NOW).unwrap();
+        tracker.handle(NOW, &digests[0], Tick(0), REAL);
+        tracker.handle(NOW, &digests[3], Tick(0), REAL);
+        let want = tracker.next_want(NOW, REAL).unwrap();
         assert_eq!((want.first, want.count), (Tick(3), 5));
-        assert_eq!(tracker.next_want(NOW), None, "asked once, then time for the answer");
-        assert_eq!(tracker.handle(NOW, &digests[2], Tick(0)), News::Match);
+        assert_eq!(tracker.next_want(NOW, REAL), None, "asked once, then time for the answer");
+        assert_eq!(tracker.handle(NOW, &digests[2], Tick(0), REAL), News::Match);
         assert_eq!(tracker.gaps(), 1);
-        assert_eq!(tracker.handle(NOW, &digests[1], Tick(0)), News::Match);
+        assert_eq!(tracker.handle(NOW, &digests[1], Tick(0), REAL), News::Match);
         assert_eq!(tracker.gaps(), 0);
         assert!(tracker.has_named(&BoxTag([2; 6])) && !tracker.has_named(&BoxTag([9; 6])));
     }
@@ -253,21 +311,91 @@ mod tests {
             })
             .to_vec();
         let mut tracker = DigestTracker::new(NOW, &kept, Vec::new());
-        let want = tracker.next_want(NOW).unwrap();
+        let want = tracker.next_want(NOW, REAL).unwrap();
         assert_eq!((want.first, want.count), (Tick(5), 5));
-        assert_eq!(tracker.handle(NOW, &digests[3], Tick(0)), News::Match);
-        assert_eq!(tracker.handle(NOW, &digests[2], Tick(0)), News::Match);
+        assert_eq!(tracker.handle(NOW, &digests[3], Tick(0), REAL), News::Match);
+        assert_eq!(tracker.handle(NOW, &digests[2], Tick(0), REAL), News::Match);
         assert_eq!(tracker.gaps(), 0);
+    }
+
+    /// A tracker that saw the digests of `chain` whose number `seen` accepts.
+    fn seen(digests: &[SignedDigest], seen: impl Fn(usize) -> bool) -> DigestTracker {
+        let mut tracker = DigestTracker::default();
+        for (_, digest) in digests.iter().enumerate().filter(|(at, _)| seen(*at)) {
+            tracker.handle(NOW, digest, Tick(0), REAL);
+        }
+        tracker
+    }
+
+    #[test]
+    fn one_want_covers_all_gaps_that_lie_close_together() {
+        let digests = chain(40);
+        let mut tracker = seen(&digests, |at| at % 4 == 0 || at == 39);
+        assert_eq!(tracker.gaps(), 10);
+        let want = tracker.next_want(NOW, REAL).unwrap();
+        assert_eq!((want.first, want.first.0 + want.count), (Tick(3), 80));
+        assert_eq!(tracker.next_want(NOW, REAL), None);
+        for digest in &digests {
+            tracker.handle(NOW, digest, Tick(0), REAL);
+        }
+        assert_eq!(tracker.gaps(), 0);
+    }
+
+    #[test]
+    fn gaps_far_apart_are_asked_for_one_by_one() {
+        let digests = chain(200);
+        let mut tracker = seen(&digests, |at| at != 10 && at != 190);
+        let wants: Vec<_> = std::iter::from_fn(|| tracker.next_want(NOW, REAL)).collect();
+        assert_eq!(
+            wants.iter().map(|want| (want.first, want.count)).collect::<Vec<_>>(),
+            [(Tick(21), 3), (Tick(381), 3)]
+        );
+    }
+
+    #[test]
+    fn more_gaps_than_are_kept_apart_become_one_and_none_is_given_up() {
+        let digests = chain(400);
+        let mut tracker = seen(&digests, |at| at % 2 == 0);
+        assert_eq!(tracker.gaps(), GAPS_MAX);
+        // Everything that was missing lies in some gap, and is matched when it comes.
+        let mut asked = Vec::new();
+        while let Some(want) = tracker.next_want(NOW, REAL) {
+            asked.push(want.first.0..want.first.0 + want.count);
+        }
+        for (at, digest) in digests.iter().enumerate().filter(|(at, _)| at % 2 == 1 && *at < 399) {
+            assert!(asked.iter().any(|range| range.contains(&digest.digest().tick.0)), "{at} was not asked for");
+            assert_eq!(tracker.handle(NOW, digest, Tick(0), REAL), News::Match, "{at}");
+        }
+        // What lies between joined gaps comes again with the answer, and closes them.
+        for digest in &digests {
+            tracker.handle(NOW, digest, Tick(0), REAL);
+        }
+        assert_eq!(tracker.gaps(), 0);
+    }
+
+    #[test]
+    fn an_answer_that_is_coming_is_not_asked_for_again_and_waits_follow_the_networks_pace() {
+        let digests = chain(10);
+        let fast = Pace(8);
+        let mut tracker = seen(&digests, |at| at == 0 || at == 9);
+        assert!(tracker.next_want(NOW, fast).is_some());
+        let wait = WANT_AGAIN / 8;
+        assert_eq!(tracker.next_want(NOW + wait / 2, fast), None);
+        tracker.handle(NOW + wait / 2, &digests[1], Tick(0), fast);
+        assert_eq!(tracker.next_want(NOW + wait, fast), None, "the answer is coming");
+        let want = tracker.next_want(NOW + wait * 3 / 2, fast).unwrap();
+        assert_eq!(want.first, Tick(5), "only what is still missing");
     }
 
     #[test]
     fn a_gap_is_asked_for_ever_more_slowly_and_forgotten_with_its_time() {
         let digests = chain(3);
         let mut tracker = DigestTracker::default();
-        tracker.handle(NOW, &digests[0], Tick(0));
-        tracker.handle(NOW, &digests[2], Tick(0));
-        let asked =
-            (0..600).filter(|minute| tracker.next_want(NOW + Duration::from_secs(60) * *minute).is_some()).count();
+        tracker.handle(NOW, &digests[0], Tick(0), REAL);
+        tracker.handle(NOW, &digests[2], Tick(0), REAL);
+        let asked = (0..600)
+            .filter(|minute| tracker.next_want(NOW + Duration::from_secs(60) * *minute, REAL).is_some())
+            .count();
         assert!((10..20).contains(&asked), "{asked}");
         tracker.forget_before(Tick(6));
         assert_eq!(tracker.gaps(), 0);
@@ -279,10 +407,10 @@ mod tests {
             let digests = chain(12);
             let mut tracker = DigestTracker::default();
             // The first sets the start: what is older than it was published before we were there.
-            tracker.handle(NOW, &digests[0], Tick(0));
-            let matched = order.iter().filter(|&&at| tracker.handle(NOW, &digests[at], Tick(0)) == News::Match).count();
+            tracker.handle(NOW, &digests[0], Tick(0), REAL);
+            let matched = order.iter().filter(|&&at| tracker.handle(NOW, &digests[at], Tick(0), REAL) == News::Match).count();
             prop_assert_eq!(matched, 11);
-            let again = order.iter().filter(|&&at| tracker.handle(NOW, &digests[at], Tick(0)) == News::Match).count();
+            let again = order.iter().filter(|&&at| tracker.handle(NOW, &digests[at], Tick(0), REAL) == News::Match).count();
             prop_assert_eq!(again, 0);
             prop_assert_eq!(tracker.gaps(), 0);
         }

@@ -18,6 +18,10 @@ pub struct Person {
     daemon: Option<Child>,
 }
 
+/// The engine's numbers at debug, for [`Person::diagnosis`].
+const LOG: &str = "info,veilpost_client::core=debug";
+/// Lines of the log that a diagnosis shows.
+const LOG_LINES: usize = 12;
 /// How long a daemon may take to start.
 const START: Duration = Duration::from_secs(30);
 
@@ -49,6 +53,7 @@ impl Person {
     fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(program("veilpost")?);
         command.arg("--home").arg(&self.home).arg("--passphrase-file").arg(&self.passphrase).args(arguments);
+        command.env("VEILPOST_LOG", LOG);
         command.env_remove("VEILPOST_HOME").stdin(Stdio::null());
         Ok(command)
     }
@@ -197,6 +202,31 @@ impl Person {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+}
+
+impl Person {
+    /// What they see when something did not come in time: status, messages that are not through, the log's last lines.
+    pub fn diagnosis(&self) -> String {
+        let shown = |lines: Result<Vec<Value>>| match lines {
+            Ok(lines) => lines.iter().map(Value::to_string).collect::<Vec<_>>().join("\n  "),
+            Err(error) => error.to_string(),
+        };
+        let state = |line: &Value| line.get("state").and_then(Value::as_str).map(str::to_owned);
+        let through = |line: &Value| matches!(state(line).as_deref(), Some("delivered" | "received"));
+        let open = self.json(&["inbox"]).map(|all| all.into_iter().filter(|line| !through(line)).collect());
+        let log = fs::read_to_string(self.home.join("daemon.log")).unwrap_or_default();
+        let last: Vec<&str> = log.lines().skip(log.lines().count().saturating_sub(LOG_LINES)).collect();
+        let dropped: Vec<&str> =
+            log.lines().filter(|line| line.contains("dropped") || line.contains("ERROR")).collect();
+        format!(
+            "{}: status {}\n not through:\n  {}\n dropped and errors:\n  {}\n log:\n  {}",
+            self.name,
+            shown(self.json(&["status"])),
+            shown(open),
+            dropped.join("\n  "),
+            last.join("\n  ")
+        )
     }
 }
 

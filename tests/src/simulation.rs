@@ -94,6 +94,14 @@ struct MailboxNode {
 struct Client {
     core: Core,
     link: Option<(Session, usize, SessionAddress)>,
+    /// How slow its clock is.
+    behind: Duration,
+}
+
+impl Client {
+    fn clock(&self, now: Timestamp) -> Timestamp {
+        now - self.behind
+    }
 }
 
 /// The network.
@@ -205,7 +213,7 @@ impl Simulation {
             store.transaction(|tx| signal::create_account(tx, &name, self.document.network, self.now, &mut account));
         made.expect("a fresh store takes an account");
         let core = Core::new(self.now, store, self.authorities.clone(), fork(rng)).expect("an account");
-        self.clients.push(Client { core, link: None });
+        self.clients.push(Client { core, link: None, behind: Duration::ZERO });
         self.connect(number);
     }
 
@@ -222,7 +230,7 @@ impl Simulation {
         let relay = self.by_id.get(&entry).copied().expect("the document lists its entries");
         let opened = self.relays.get_mut(relay).expect("a relay").engine.open_session(self.now, &hello);
         let address = opened.expect("a fresh address");
-        client.core.handle_connected(self.now, &session, entry);
+        client.core.handle_connected(client.clock(self.now), &session, entry);
         client.link = Some((session, relay, address));
     }
 
@@ -240,9 +248,15 @@ impl Simulation {
         self.disconnect(number);
         let rng = fork(&mut self.rng);
         let client = self.clients.remove(number);
-        let core = Core::new(self.now, client.core.into_store(), self.authorities.clone(), rng);
-        self.clients.insert(number, Client { core: core.expect("the store is good"), link: None });
+        let (now, behind) = (client.clock(self.now), client.behind);
+        let core = Core::new(now, client.core.into_store(), self.authorities.clone(), rng);
+        self.clients.insert(number, Client { core: core.expect("the store is good"), link: None, behind });
         self.connect(number);
+    }
+
+    /// Sets a client's clock back.
+    pub fn set_clock_behind(&mut self, number: usize, behind: Duration) {
+        self.clients.get_mut(number).expect("a client").behind = behind;
     }
 
     /// Ends a mailbox's process and starts it anew from its store: replies that waited are lost.
@@ -325,7 +339,7 @@ impl Simulation {
         let arrival = self.queue.first_key_value().map(|((at, _), _)| *at);
         let relays = self.relays.iter().filter_map(|relay| relay.engine.next_wake());
         let mailboxes = self.mailboxes.iter().filter_map(|mailbox| Some(mailbox.engine.as_ref()?.next_wake()));
-        let clients = self.clients.iter().map(|client| client.core.next_wake());
+        let clients = self.clients.iter().map(|client| client.core.next_wake() + client.behind);
         let next = relays.chain(mailboxes).chain(clients).chain(arrival).min().unwrap_or(until).min(until);
         // At least a nanosecond on, so that a wake-up in the past cannot stand still.
         self.now = next.max(self.now + Duration::from_nanos(1));
@@ -402,10 +416,10 @@ impl Simulation {
         if frame.kind() == FrameKind::Packet {
             let packet = Packet::from_bytes(frame.body()).expect("a frame's body is a packet");
             if let Ok(unwrapped) = unwrap(&session.secret, &packet) {
-                client.core.handle_delivered(self.now, unwrapped);
+                client.core.handle_delivered(client.clock(self.now), unwrapped);
             }
         } else {
-            client.core.handle_frame(self.now, frame).expect("honest entries send good streams");
+            client.core.handle_frame(client.clock(self.now), frame).expect("honest entries send good streams");
         }
     }
 
@@ -459,8 +473,8 @@ impl Simulation {
     }
 
     fn poll_client(&mut self, number: usize) {
-        let now = self.now;
         let client = self.clients.get_mut(number).expect("in range");
+        let now = client.clock(self.now);
         client.core.handle_timers(now);
         while let Some(job) = client.core.poll_job(now) {
             client.core.handle_built(job.run());

@@ -1,5 +1,5 @@
 //! Real processes: relays, mailboxes and the `veilpost` command on loopback.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::disallowed_methods, missing_docs)]
 
 use rand::{Rng, SeedableRng};
 use rustix::process::Signal;
@@ -46,6 +46,20 @@ impl Scene {
         bob.accept(&link, "alice", SOON).unwrap();
         alice.wait_contact("bob", LONG).unwrap();
         Self { folder, network: Some(network), alice, bob }
+    }
+
+    /// Waits until Bob has all of `expected`, and tells what both daemons know if he has not.
+    fn bob_receives(&self, within: Duration, expected: &[String]) {
+        let came = |lines: &[Value]| texts(lines).len() >= expected.len();
+        match self.bob.wait_received(within, came) {
+            Ok(received) => assert_once(&received, expected),
+            Err(_) => {
+                let counts = texts(&self.bob.received().unwrap_or_default());
+                let missing: Vec<_> = expected.iter().filter(|text| !counts.contains_key(*text)).collect();
+                let (alice, bob) = (self.alice.diagnosis(), self.bob.diagnosis());
+                panic!("{missing:?} did not come within {within:?}\n{alice}\n{bob}");
+            }
+        }
     }
 
     fn network(&self) -> &Testnet {
@@ -153,9 +167,7 @@ fn killing_a_daemon_at_fifty_random_moments_while_fifty_messages_flow_loses_and_
         victim.kill();
         victim.start().unwrap();
     }
-    let all = expected.len();
-    let received = scene.bob.wait_received(2 * LONG, |lines| lines.len() >= all).unwrap();
-    assert_once(&received, &expected);
+    scene.bob_receives(2 * LONG, &expected);
     // What is delivered is shown as delivered, and nothing comes twice afterwards.
     std::thread::sleep(Duration::from_secs(10));
     assert_once(&scene.bob.received().unwrap(), &expected);
@@ -176,8 +188,7 @@ fn relays_that_are_killed_and_restarted_neither_replay_nor_wedge() {
         std::thread::sleep(Duration::from_secs(1));
         scene.network().start(node).unwrap();
     }
-    let received = scene.bob.wait_received(2 * LONG, |lines| lines.len() >= expected.len()).unwrap();
-    assert_once(&received, &expected);
+    scene.bob_receives(2 * LONG, &expected);
 }
 
 #[test]
@@ -196,6 +207,5 @@ fn without_a_network_the_client_says_so_and_keeps_what_it_was_given() {
         scene.network().start(entry).unwrap();
     }
     scene.alice.start().unwrap();
-    let received = scene.bob.wait_received(LONG, |lines| !lines.is_empty()).unwrap();
-    assert_once(&received, &["later".to_owned()]);
+    scene.bob_receives(LONG, &["later".to_owned()]);
 }

@@ -94,6 +94,29 @@ fn mailboxes_that_crash_and_disks_that_fill_lose_nothing_that_was_stored() {
 }
 
 #[test]
+fn a_slow_clock_is_told_and_a_little_slow_still_finds_its_messages() {
+    let mut simulation = Simulation::new(Setup { seed: 50, ..Setup::default() });
+    let (_, alice) = simulation.befriend(0, 1);
+    let warned = |simulation: &mut Simulation, client: usize, behind: Duration| {
+        let now = simulation.now() - behind;
+        let status = simulation.client(client).status(now).unwrap();
+        status.warnings.iter().any(|warning| warning.contains("clock is slow"))
+    };
+    let (little, much) = (Duration::from_secs(40), 8 * MINUTE);
+    assert!(!warned(&mut simulation, 0, Duration::ZERO) && !warned(&mut simulation, 1, Duration::ZERO));
+    simulation.set_clock_behind(0, little);
+    let now = simulation.now();
+    simulation.client(1).send_text(now, &alice, "can you read this?").unwrap();
+    let came = simulation.run(now + 20 * MINUTE, |simulation| !simulation.history(0).0.is_empty());
+    assert!(came && warned(&mut simulation, 0, little));
+    // Digests of minutes to come are not believed any more, but they are told of.
+    simulation.set_clock_behind(1, much);
+    let until = simulation.now() + MINUTE;
+    simulation.run(until, |_| false);
+    assert!(warned(&mut simulation, 1, much));
+}
+
+#[test]
 fn links_that_break_and_come_back_lose_nothing() {
     under_faults(40, |simulation, rng| {
         let client = usize::from(rng.random_bool(0.5));

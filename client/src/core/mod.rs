@@ -13,6 +13,7 @@
 //! | `work` | what happens inside one transaction |
 //! | `writing` | boxes on their way out: slots, copies, files, decoys |
 //! | `reading` | digests, windows, boxes on their way in |
+//! | `holding` | from boxes to messages, in an order that the session survives |
 //! | `inviting` | invitations made and opened |
 //! | `asking` | contacts, safety numbers, texts and files to send |
 //! | `session`, `sending` | connections; packets that are built and sent |
@@ -22,6 +23,7 @@
 
 mod asking;
 mod build;
+mod holding;
 mod inviting;
 mod parcel;
 mod reading;
@@ -102,6 +104,8 @@ pub struct Core {
     mailbox_full: Option<Timestamp>,
     other_document: Option<Timestamp>,
     refused: Option<Timestamp>,
+    conflicts: BTreeSet<OutboxId>,
+    conflict: Option<Timestamp>,
     clock_slow: Option<Timestamp>,
     counters: Counters,
 }
@@ -150,6 +154,8 @@ impl Core {
             mailbox_full: None,
             other_document: None,
             refused: None,
+            conflicts: BTreeSet::new(),
+            conflict: None,
             clock_slow: None,
             counters: Counters::default(),
         };
@@ -200,6 +206,13 @@ impl Core {
         }
         if recently(self.refused) {
             warnings.push("a mailbox refused a message, which is tried again; check this computer's clock".to_owned());
+        }
+        if recently(self.conflict) {
+            warnings.push(
+                "a mailbox holds something else in place of a message of yours, which is tried again; if this account \
+                 was restored from a backup, make new invitations"
+                    .to_owned(),
+            );
         }
         if recently(self.clock_slow) {
             warnings.push("this computer's clock is slow: set it right, or messages will not be found".to_owned());
@@ -312,12 +325,39 @@ impl Core {
             }
             digests::remove_before(work.tx, oldest)?;
             work.expire_invitations()?;
+            work.open_overdue()?;
             work.send_due_receipts()
         });
         if let Err(error) = kept {
             tracing::error!(%error, "housekeeping failed and is tried again");
             self.unsaved_digests = unsaved;
         }
+        self.log_backlog(now);
+    }
+
+    /// What waits, in numbers.
+    fn log_backlog(&self, now: Timestamp) {
+        if !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
+        let real = |stream: &StreamId| self.decoys != Some(*stream);
+        let fetches = || self.fetches.values().filter(|fetch| real(&fetch.key.stream) && fetch.seen.is_some());
+        let named = fetches().filter(|fetch| fetch.retry.asked == 0 && fetch.due.is_some_and(|due| due > now)).count();
+        let asked = fetches().filter(|fetch| fetch.retry.asked > 0).count();
+        let unsent = self.outbox.values().filter(|out| real(&out.stream) && out.retry.sends == 0).count();
+        let unstored = self.outbox.values().filter(|out| real(&out.stream) && !out.retry.stored).count();
+        let latest = fetches().filter_map(|fetch| fetch.retry.next.or(fetch.due)).max();
+        tracing::debug!(
+            gaps = self.tracker.gaps(),
+            fetches = fetches().count(),
+            late = named,
+            asked,
+            latest = latest.map_or(0, |latest| latest.since(now).as_secs()),
+            unsent,
+            unstored,
+            counters = ?self.counters,
+            "backlog"
+        );
     }
 
     /// The next event.
@@ -392,5 +432,5 @@ fn fresh_root(rng: &mut EngineRng) -> StreamRoot {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;

@@ -7,10 +7,7 @@ use super::{
 };
 use crate::{
     arq::{GetRetry, Pace},
-    content::Message,
-    core::parcel,
     digests::News,
-    signal,
     store::streams::{self, Fetch, FetchKey, Stream, StreamId, StreamKind},
 };
 use std::time::Duration;
@@ -19,7 +16,7 @@ use veilpost_packet::{
     command::Answer,
     digest::SignedDigest,
     primitives::Secret32,
-    random::exponential,
+    random::{EngineRng, exponential},
     time::{Tick, Timestamp},
 };
 
@@ -33,11 +30,15 @@ const LATE_TICKS: u32 = 3;
 const AHEAD_TICKS: u32 = 75;
 /// Boxes that a window spans at most. Its writer has at most 256 unreceipted ones, so what lies further back is lost; and a
 /// writer who leaves holes on purpose must not make its reader look for ever more boxes.
-const SPAN_MAX: u64 = 1_024;
+pub(super) const SPAN_MAX: u64 = 1_024;
 /// Where the window begins anew when it would span more.
-const SPAN_KEPT: u64 = 512;
+pub(super) const SPAN_KEPT: u64 = 512;
 /// Mean wait of a late digest's hits.
 const LATE_MEAN: Duration = Duration::from_secs(600);
+/// Longest such wait: one draw in twenty is above it and is drawn anew. Without a bound the last of thirty messages
+/// that came while their reader was away for a minute would wait 40 minutes on average, and longer without end; with it an
+/// observer learns of a Get half an hour later that it does not follow this digest's arrival, which says next to nothing.
+const LATE_MAX: Duration = Duration::from_secs(1_800);
 /// Mean wait of an acknowledgement.
 const ACK_MEAN: Duration = Duration::from_secs(1_800);
 
@@ -47,6 +48,9 @@ impl Core {
         let pace = Pace(self.document.as_ref().map_or(1, |document| document.params.hurry));
         for mut fetch in streams::pending_fetches(self.store.connection())? {
             fetch.retry = GetRetry::resumed(fetch.retry.asked, now, &mut self.rng, pace);
+            if fetch.retry.is_finished() {
+                continue;
+            }
             if fetch.seen.is_none() {
                 self.expect(&fetch);
             }
@@ -92,7 +96,7 @@ impl Core {
             cap.advance();
         }
         self.watched.insert(id, end.max(from));
-        self.handle_hits(now, named, Duration::ZERO)
+        self.handle_hits(now, named, None)
     }
 
     /// A digest as the entry relayed it.
@@ -114,20 +118,27 @@ impl Core {
         if digest.tick > Tick(current.0.saturating_add(LATE_TICKS)) {
             self.clock_slow = Some(now);
         }
-        if self.tracker.handle(now, &signed, oldest) == News::Known {
-            return;
+        match self.tracker.handle(now, &signed, oldest, Pace(params.hurry)) {
+            News::Known => return,
+            News::First => self.next_housekeeping = now,
+            News::Match => {}
         }
         let late = current.0.saturating_sub(digest.tick.0) > LATE_TICKS;
-        let mean = if late { params.hurry(LATE_MEAN) } else { Duration::ZERO };
+        let wait = late.then_some(Pace(params.hurry));
         let tags = digest.tags.clone();
         self.unsaved_digests.push(signed);
-        if let Err(error) = self.handle_hits(now, tags, mean) {
+        if let Err(error) = self.handle_hits(now, tags, wait) {
             tracing::error!(%error, "a digest could not be kept");
         }
     }
 
     /// Boxes of ours that a digest named: they are to be fetched.
-    fn handle_hits(&mut self, now: Timestamp, tags: Vec<BoxTag>, mean: Duration) -> Result<(), CoreError> {
+    pub(super) fn handle_hits(
+        &mut self,
+        now: Timestamp,
+        tags: Vec<BoxTag>,
+        late: Option<Pace>,
+    ) -> Result<(), CoreError> {
         let mut hits = Vec::new();
         for tag in tags {
             for key in self.expected.remove(&tag).unwrap_or_default() {
@@ -137,7 +148,7 @@ impl Core {
         if hits.is_empty() {
             return Ok(());
         }
-        let result = self.keep_hits(now, &hits, mean);
+        let result = self.keep_hits(now, &hits, late);
         if result.is_err() {
             // The disk is full, perhaps: the next digest, or a restart, finds them again.
             self.expected.extend(hits.iter().map(|(tag, key)| (*tag, vec![*key])));
@@ -145,13 +156,13 @@ impl Core {
         result
     }
 
-    fn keep_hits(&mut self, now: Timestamp, hits: &[(BoxTag, FetchKey)], mean: Duration) -> Result<(), CoreError> {
+    fn keep_hits(&mut self, now: Timestamp, hits: &[(BoxTag, FetchKey)], late: Option<Pace>) -> Result<(), CoreError> {
         let known: Vec<(FetchKey, Option<Fetch>)> =
             hits.iter().map(|(_, key)| (*key, self.fetches.get(key).cloned())).collect();
         let fetches = self.transaction(now, |work| {
             let mut fetches = Vec::new();
             for (key, known) in known {
-                let wait = exponential(work.rng, mean);
+                let wait = late.map_or(Duration::ZERO, |pace| late_wait(work.rng, pace));
                 let fetch = match known {
                     Some(mut fetch) => {
                         fetch.due = Some(now + fetch.absence + wait);
@@ -196,13 +207,13 @@ impl Core {
         self.preparing.remove(&Preparing::Get(key));
         let Some(fetch) = self.fetches.get_mut(&key) else { return Ok(()) };
         fetch.retry.handle_sent(now, &mut self.rng, pace);
-        // This asking counts once it stayed unanswered: one whose answer a restart loses is no fault of the mailbox's.
-        let unanswered = fetch.retry.asked.saturating_sub(1);
+        // Every asking counts, also one whose answer a restart loses: the bound is about what a mailbox gets to see.
+        let asked = fetch.retry.asked;
         let over = fetch.retry.is_finished() && fetch.retry.answered;
         if over {
             self.fetches.remove(&key);
         }
-        Ok(self.store.transaction(|tx| streams::set_asked(tx, key, unanswered))?)
+        Ok(self.store.transaction(|tx| streams::set_asked(tx, key, asked))?)
     }
 
     pub(super) fn handle_get_answer(&mut self, now: Timestamp, key: FetchKey, answer: Answer) -> Result<(), CoreError> {
@@ -283,6 +294,16 @@ impl Core {
     }
 }
 
+/// How long a late digest's hit waits: exponential, so that the Get's time says least about the digest's, up to a bound.
+pub(super) fn late_wait(rng: &mut EngineRng, pace: Pace) -> Duration {
+    loop {
+        let wait = exponential(rng, LATE_MEAN);
+        if wait <= LATE_MAX {
+            return pace.of(wait);
+        }
+    }
+}
+
 pub(super) fn new_fetch(key: FetchKey, expected: &ExpectedBox, seen: Timestamp, due: Timestamp) -> Fetch {
     Fetch {
         key,
@@ -335,45 +356,8 @@ impl Work<'_> {
         }
     }
 
-    /// One box of a message; reads the message when it is whole.
-    fn read_part(&mut self, stream: &Stream, key: FetchKey, content: &[u8]) -> Result<Read, CoreError> {
-        let Some(contact) = stream.contact else { return Ok(Read::Bad) };
-        let Ok(piece) = parcel::Piece::read(content) else { return Ok(Read::Bad) };
-        let Some(first) = key.index.checked_sub(u64::from(piece.part)) else { return Ok(Read::Bad) };
-        let parts = u64::from(piece.parts);
-        streams::set_done(self.tx, key, Some(content))?;
-        let kept = streams::contents(self.tx, stream.id, first, parts)?;
-        if kept.len() as u64 != parts {
-            return Ok(Read::Good);
-        }
-        streams::drop_contents(self.tx, stream.id, first, parts)?;
-        let mut payload = Vec::new();
-        for ((_, content), number) in kept.iter().zip(0u8..) {
-            match parcel::Piece::read(content) {
-                Ok(part) if part.part == number && part.parts == piece.parts => payload.extend_from_slice(part.bytes),
-                _ => return Ok(Read::Bad),
-            }
-        }
-        let Ok(sealed) = parcel::messages(&payload) else { return Ok(Read::Bad) };
-        let mut read = Read::Good;
-        for one in sealed {
-            match signal::decrypt(self.tx, contact, &one, self.now, self.rng) {
-                Ok(plain) => match Message::decode(&plain) {
-                    Ok(message) => self.apply(contact, message)?,
-                    Err(_) => read = Read::Bad,
-                },
-                Err(signal::SignalError::Store(error)) => return Err(error.into()),
-                Err(error) => {
-                    tracing::debug!(%error, "a message was dropped");
-                    read = Read::Bad;
-                }
-            }
-        }
-        Ok(read)
-    }
-
     /// Forgets the keys of boxes that are read, from the lowest on.
-    fn move_window(&mut self, stream: &Stream) -> Result<(), CoreError> {
+    pub(super) fn move_window(&mut self, stream: &Stream) -> Result<(), CoreError> {
         if stream.kind == StreamKind::Decoys {
             return Ok(());
         }
@@ -390,6 +374,10 @@ impl Work<'_> {
         }
         let highest = streams::highest_seen(self.tx, stream.id)?.unwrap_or(0);
         if stream.boxes.is_none() && highest.saturating_sub(cap.index()) + LOOK_AHEAD > SPAN_MAX {
+            if let Some(contact) = stream.contact {
+                // What waits for a hole down there waits in vain.
+                self.open_held(stream, contact, Timestamp::FAR_FUTURE)?;
+            }
             while cap.index() + SPAN_KEPT < highest {
                 streams::remove_fetch(self.tx, FetchKey { stream: stream.id, index: cap.index() })?;
                 cap.advance();

@@ -96,7 +96,7 @@ impl Core {
             let connection = self.connection.as_mut()?;
             let tick = connection.clocks.as_mut()?.poll(now, &params)?;
             if tick == crate::traffic::Tick::Loop
-                && let Some(want) = self.tracker.next_want(now)
+                && let Some(want) = self.tracker.next_want(now, Pace(params.hurry))
             {
                 return Some(want.to_frame());
             }

@@ -28,6 +28,8 @@ use veilpost_pki::Params;
 const RECEIPT_MEAN: Duration = Duration::from_secs(120);
 /// Files that one contact may be sending at a time; more are not fetched, and their sender never sees "delivered".
 const INCOMING_FILES_MAX: i64 = 16;
+/// What is said of a file beyond that.
+const FILES_OPEN: &str = "16 files of this contact are on their way already; ask for this one again when they are here";
 /// A file's progress is reported each time so many boxes have come.
 pub(super) const PROGRESS_EVERY: u64 = 128;
 
@@ -348,9 +350,15 @@ impl Work<'_> {
 
     fn expect_file(&mut self, new: NewMessage, manifest: Manifest) -> Result<(), CoreError> {
         let shape = FileShape::new(manifest.size, BOX_CONTENT_MAX as u32, manifest.sha256);
-        let Some(shape) = shape.filter(|shape| shape.pieces == manifest.boxes) else { return Ok(()) };
+        let Some(shape) = shape.filter(|shape| shape.pieces == manifest.boxes) else {
+            return self.refuse_file(
+                new,
+                manifest,
+                "the file is too large or not as it was announced; ask for it again",
+            );
+        };
         if self.incoming_files(new.contact)? >= INCOMING_FILES_MAX {
-            return Ok(());
+            return self.refuse_file(new, manifest, FILES_OPEN);
         }
         let file = files::create(self.tx, &shape)?;
         let (uuid, contact) = (new.uuid, new.contact);
@@ -386,6 +394,23 @@ impl Work<'_> {
         )?;
         self.effects.watch.push(stream);
         Ok(())
+    }
+
+    /// A file that is not fetched: shown, so that the reader knows of it, and never receipted, so that its writer does not
+    /// see "delivered".
+    fn refuse_file(&mut self, new: NewMessage, manifest: Manifest, reason: &str) -> Result<(), CoreError> {
+        let new = NewMessage {
+            state: State::Receiving,
+            kind: Kind::File,
+            media_type: manifest.media_type,
+            name: Some(manifest.name),
+            size: Some(manifest.size),
+            ..new
+        };
+        match messages::insert(self.tx, &new)? {
+            Some(id) => self.advance(id, State::Failed, Some(reason)),
+            None => Ok(()),
+        }
     }
 
     fn incoming_files(&self, contact: ContactId) -> Result<i64, CoreError> {

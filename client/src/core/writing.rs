@@ -215,14 +215,31 @@ impl Core {
                 self.invite_stored(id);
             }
             Answer::Full => self.mailbox_full = Some(now),
-            // What a mailbox has signed for stays stored, whatever an unsigned answer says.
-            Answer::Conflict if !outgoing.retry.stored => {
-                self.give_up(now, &outgoing, "someone else has written into this conversation's queue")?;
-            }
+            Answer::Conflict => self.handle_conflict(now, &outgoing)?,
             // Clocks that differ at a day's border, or a day parameter: sent again on its own schedule.
             Answer::Refused => self.refused = Some(now),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// A mailbox says, unsigned, that it holds something else under this box's id.
+    ///
+    /// What was signed for stays stored. In the stream that answers an invitation somebody else may have been first, and a
+    /// mailbox that lies about it can do no worse than one that stores nothing: the user asks for a new link. Everywhere else
+    /// nobody but us can write, so that one such answer is taken for a fault: the box is sent again on its own schedule, to
+    /// the next holder, and given up when another sending is answered in the same way (by a restored backup, most likely).
+    fn handle_conflict(&mut self, now: Timestamp, outgoing: &streams::Outgoing) -> Result<(), CoreError> {
+        if outgoing.retry.stored {
+            return Ok(());
+        }
+        if outgoing.kind == StreamKind::AnswerOut || self.conflicts.remove(&outgoing.id) {
+            return self.give_up(now, outgoing, "someone else has written into this conversation's queue");
+        }
+        // Bounded by the outbox: what is no longer in it is forgotten.
+        self.conflicts.retain(|id| self.outbox.contains_key(id));
+        self.conflicts.insert(outgoing.id);
+        self.conflict = Some(now);
         Ok(())
     }
 

@@ -36,7 +36,10 @@ pub use account::{create_account, own_identity};
 pub use bundle::{Bundle, PrekeySetId, create_bundle, forget_bundle};
 pub use error::SignalError;
 pub use safety::SafetyNumber;
-pub use session::{First, decrypt, decrypt_first, encrypt, open_session};
+pub use session::{First, decrypt, decrypt_first, encrypt, open_session, turns_ratchet};
+
+/// Receiving chains that libsignal keeps of a session. A message of an older one does not open any more.
+pub const CHAINS_KEPT: usize = 5;
 
 /// Targets of the `log` crate that must never reach a log: they hold addresses and keys. Filters match by prefix, so the
 /// first covers the crate under its registry name too.

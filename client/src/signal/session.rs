@@ -12,7 +12,7 @@ use crate::store::{
     contacts::{self, ContactId, PeerIdentity},
 };
 use libsignal_protocol::{
-    CiphertextMessageType, ContentHint, PreKeySignalMessage, SessionRecord, SessionUsabilityRequirements,
+    CiphertextMessageType, ContentHint, PreKeySignalMessage, PublicKey, SessionRecord, SessionUsabilityRequirements,
     SignalMessage, UnidentifiedSenderMessageContent, message_decrypt_prekey, message_decrypt_signal, message_encrypt,
     process_prekey_bundle, sealed_sender_decrypt_to_usmc, sealed_sender_encrypt_from_usmc,
 };
@@ -130,6 +130,24 @@ pub fn decrypt(
         let inner = Inner::parse(&content, &owner)?;
         let bound = inner.open(tables, expected, &mut rng)?;
         check_binding(connection, &owner, bound)
+    })
+}
+
+/// True if opening this message would turn the ratchet: its writer used a key that the session has not seen. Nothing changes.
+///
+/// libsignal keeps the newest five receiving chains, and of an older one no message opens any more. Who reads a stream with
+/// holes has to know before it lets a chain go.
+///
+/// # Errors
+/// As [`decrypt`], as far as it can be told without opening.
+pub fn turns_ratchet(connection: &Connection, expected: ContactId, sealed: &[u8]) -> Result<bool, SignalError> {
+    guarded(connection, || {
+        let owner = contacts::by_id(connection, expected)?.identity.ok_or(SignalError::NoSession)?;
+        let tables = Tables::new(connection, Some(expected));
+        let inner = Inner::parse(&unseal(tables, sealed)?, &owner)?;
+        let record = Zeroizing::new(tables.session(expected)?.ok_or(SignalError::NoSession)?);
+        let record = SessionRecord::deserialize(&record).map_err(|_| StoreError::InvalidRow("session"))?;
+        Ok(record.get_receiver_chain_key_bytes(inner.ratchet_key()).map_err(sort)?.is_none())
     })
 }
 
@@ -272,6 +290,13 @@ impl Inner {
             CiphertextMessageType::SenderKey | CiphertextMessageType::Plaintext => {
                 Err(SignalError::Malformed("message type"))
             }
+        }
+    }
+
+    fn ratchet_key(&self) -> &PublicKey {
+        match self {
+            Self::First(message) => message.message().sender_ratchet_key(),
+            Self::Later(message) => message.sender_ratchet_key(),
         }
     }
 

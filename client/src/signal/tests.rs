@@ -164,6 +164,27 @@ fn messages_open_in_any_order() {
 }
 
 #[test]
+fn a_message_opens_as_long_as_its_chain_is_one_of_the_newest_and_a_turn_is_told_before_it_happens() {
+    let mut pair = Pair::new();
+    pair.bob_to_alice(b"0");
+    pair.alice_to_bob(b"0");
+    let late: Vec<_> = (0..2u8).map(|n| pair.bob.seal(pair.bobs_alice, &[n])).collect();
+    for turn in 1..=CHAINS_KEPT {
+        let sealed = pair.bob.seal(pair.bobs_alice, b"turn");
+        let turns = |pair: &Pair| turns_ratchet(pair.alice.store.connection(), pair.alices_bob, &sealed).unwrap();
+        assert!(turn == 1 || turns(&pair), "turn {turn}");
+        if turn == CHAINS_KEPT {
+            assert_eq!(pair.alice.read(pair.alices_bob, &late[0]).unwrap(), [0]);
+        }
+        pair.alice.read(pair.alices_bob, &sealed).unwrap();
+        assert!(!turns(&pair));
+        pair.alice_to_bob(b"turn");
+    }
+    pair.bob_to_alice(b"one turn more");
+    assert!(matches!(pair.alice.read(pair.alices_bob, &late[1]), Err(SignalError::DoesNotOpen)));
+}
+
+#[test]
 fn a_duplicate_is_called_one_and_changes_nothing() {
     let mut pair = Pair::new();
     let sealed = pair.alice.seal(pair.alices_bob, b"once");

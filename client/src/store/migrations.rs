@@ -4,7 +4,11 @@ use super::StoreError;
 use rusqlite::Connection;
 
 /// SQL of each format, in order.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_account.sql"), include_str!("migrations/0002_streams.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_account.sql"),
+    include_str!("migrations/0002_streams.sql"),
+    include_str!("migrations/0003_chains.sql"),
+];
 
 /// Brings the database to the newest format, each step in a transaction of its own.
 ///

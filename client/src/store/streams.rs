@@ -68,7 +68,7 @@ pub struct Stream {
     pub message: Option<MessageId>,
     /// How many boxes there are, where that is known.
     pub boxes: Option<u64>,
-    /// Boxes below this are on the reader's device (files).
+    /// Files: boxes below this are on the reader's device. Messages that we read: boxes below this have been waited for.
     pub progress: u64,
 }
 
@@ -165,7 +165,7 @@ pub fn set_read_cap(connection: &Connection, id: StreamId, cap: &ReadCap) -> Res
     Ok(())
 }
 
-/// The reader has all boxes below `progress`. Never goes back.
+/// Moves [`Stream::progress`]. Never goes back.
 pub fn set_progress(connection: &Connection, id: StreamId, progress: u64) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached("UPDATE streams SET progress = max(progress, ?2) WHERE id = ?1")?;
     statement.execute((id.0, number(progress)))?;
@@ -320,7 +320,7 @@ pub fn set_seen(connection: &Connection, key: FetchKey, seen: Timestamp, due: Ti
     Ok(())
 }
 
-/// Keeps how often a box was asked for without an answer.
+/// Keeps how often a box was asked for.
 pub fn set_asked(connection: &Connection, key: FetchKey, asked: u32) -> Result<(), StoreError> {
     let mut statement =
         connection.prepare_cached("UPDATE fetches SET asked = ?3 WHERE stream = ?1 AND box_index = ?2")?;
@@ -357,6 +357,57 @@ pub fn contents(
         Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get(1)?))
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Kept contents of a whole stream, in order.
+pub fn all_contents(connection: &Connection, stream: StreamId) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+    contents(connection, stream, 0, u64::MAX)
+}
+
+/// Streams with kept contents of boxes that were named before `time`.
+pub fn kept_since(connection: &Connection, time: Timestamp) -> Result<Vec<StreamId>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT DISTINCT stream FROM fetches WHERE content IS NOT NULL AND seen_ms <= ?1")?;
+    let rows = statement.query_map([millis(time)], |row| row.get(0).map(StreamId))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// When a box was named.
+pub fn seen(connection: &Connection, key: FetchKey) -> Result<Option<Timestamp>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT seen_ms FROM fetches WHERE stream = ?1 AND box_index = ?2")?;
+    let row = statement.query_row((key.stream.0, number(key.index)), |row| optional_time(row, 0));
+    Ok(row.optional()?.flatten())
+}
+
+/// How many of the boxes `first .. end` are fetched and opened.
+pub fn count_opened(connection: &Connection, stream: StreamId, first: u64, end: u64) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT count(*) FROM fetches WHERE stream = ?1 AND box_index >= ?2 AND box_index < ?3
+         AND done = 1 AND content IS NULL",
+    )?;
+    let count: i64 = statement.query_row((stream.0, number(first), number(end)), |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
+/// The first boxes of the newest receiving chains, ascending.
+pub fn chains(connection: &Connection, stream: StreamId) -> Result<Vec<u64>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT box_index FROM chains WHERE stream = ?1 ORDER BY box_index")?;
+    let rows = statement.query_map([stream.0], |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A receiving chain begins at this box. Of all of the stream's only the `keep` newest stay.
+pub fn push_chain(connection: &Connection, stream: StreamId, index: u64, keep: usize) -> Result<(), StoreError> {
+    let mut insert = connection.prepare_cached("INSERT OR IGNORE INTO chains (stream, box_index) VALUES (?1, ?2)")?;
+    insert.execute((stream.0, number(index)))?;
+    let mut remove = connection.prepare_cached(
+        "DELETE FROM chains WHERE stream = ?1 AND box_index NOT IN
+         (SELECT box_index FROM chains WHERE stream = ?1 ORDER BY box_index DESC LIMIT ?2)",
+    )?;
+    remove.execute((stream.0, keep as i64))?;
+    Ok(())
 }
 
 /// Drops kept contents of boxes `first .. first + count`: their message is whole and read.
