@@ -108,7 +108,7 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
 async fn read(shared: Arc<Shared>, link: Link) {
     // The sender half keeps the link open and sends nothing more.
     let Link { mut receiver, sender: _sender, .. } = link;
-    let mut gate = Gate::node(shared.clock.now(), shared.capacity, shared.document.epoch);
+    let mut gate = Gate::node(shared.clock.now(), shared.capacity);
     let (mut batch, mut stopping) = (Vec::<Frame>::new(), shared.stopping.clone());
     loop {
         batch.clear();
@@ -123,8 +123,8 @@ async fn read(shared: Arc<Shared>, link: Link) {
         let mut packets = Vec::with_capacity(batch.len());
         for frame in &batch {
             shared.metrics.packets_in.inc();
-            match gate.pass(now, frame) {
-                Ok(Passed::Packet(packet)) => packets.push(packet),
+            match gate.pass(now, frame, &[shared.document.epoch]) {
+                Ok(Passed::Packet(_, packet)) => packets.push(packet),
                 Ok(Passed::Want(_)) => {}
                 Err(reason) => drop(shared.metrics.dropped(reason).inc()),
             }

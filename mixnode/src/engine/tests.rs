@@ -88,7 +88,7 @@ fn tick_now(engine: &Engine) -> Tick {
 }
 
 #[test]
-fn a_packet_leaves_for_its_next_node_after_its_delay_with_the_epochs_parity() {
+fn a_packet_leaves_for_its_next_node_after_its_delay_with_the_epochs_flags() {
     let mut mix = engine(2);
     mix.handle_unwrapped(NOW, node(1), to(1, 3)).unwrap();
     let (forwards, _) = run(&mut mix, NOW + SECOND * 10);

@@ -128,7 +128,7 @@ async fn next_batch(
 async fn read_node(shared: Arc<Shared>, link: Link, origin: Origin, _held: Held) {
     // The sender half keeps the link open and sends nothing more: packets go back over links that we dial.
     let Link { mut receiver, sender: _sender, .. } = link;
-    let mut gate = Gate::node(shared.clock.now(), shared.capacity, shared.document.epoch);
+    let mut gate = Gate::node(shared.clock.now(), shared.capacity);
     let (mut batch, mut stopping) = (Vec::new(), shared.stopping.clone());
     while next_batch(&mut receiver, &mut batch, &mut stopping).await {
         let packets = packets(&shared, &mut gate, &batch, |_| {});
@@ -137,7 +137,7 @@ async fn read_node(shared: Arc<Shared>, link: Link, origin: Origin, _held: Held)
 }
 
 async fn read_client(shared: Arc<Shared>, mut receiver: FrameReceiver, session: SessionAddress) {
-    let mut gate = Gate::client(shared.clock.now(), &shared.document.params, shared.document.epoch);
+    let mut gate = Gate::client(shared.clock.now(), &shared.document.params);
     let (mut batch, mut stopping) = (Vec::new(), shared.stopping.clone());
     while next_batch(&mut receiver, &mut batch, &mut stopping).await {
         let mut wants = Vec::new();
@@ -170,8 +170,8 @@ fn packets(
         if frame.kind() == FrameKind::Packet {
             shared.metrics.packets_in.inc();
         }
-        match gate.pass(now, frame) {
-            Ok(Passed::Packet(packet)) => packets.push(packet),
+        match gate.pass(now, frame, &[shared.document.epoch]) {
+            Ok(Passed::Packet(_, packet)) => packets.push(packet),
             Ok(Passed::Want(want)) => on_want(want),
             Err(reason) => {
                 shared.metrics.dropped(reason).inc();

@@ -234,8 +234,8 @@ async fn garbage_is_dropped_and_counted_and_the_link_goes_on() {
     let garbage = Packet::from_bytes(&[3; veilpost_packet::geometry::PACKET]).unwrap();
     let zero = Packet::from_bytes(&[0; veilpost_packet::geometry::PACKET]).unwrap();
     let good = through_layer_two(&world, 1);
-    let wrong_parity = Frame::new(FrameKind::Packet, Flags::for_epoch(Epoch(EPOCH.0 + 1)), good.as_bytes()).unwrap();
-    for frame in [packet_frame(&garbage), packet_frame(&zero), wrong_parity, Frame::dummy(), packet_frame(&good)] {
+    let other_epoch = Frame::new(FrameKind::Packet, Flags::for_epoch(Epoch(EPOCH.0 + 1)), good.as_bytes()).unwrap();
+    for frame in [packet_frame(&garbage), packet_frame(&zero), other_epoch, Frame::dummy(), packet_frame(&good)] {
         layer_one.sender.try_send(frame).unwrap();
     }
     let mut link = accept(&world.next[0].1).await;
