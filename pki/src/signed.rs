@@ -134,6 +134,17 @@ impl UnverifiedDocument {
     /// # Errors
     /// In words for a person.
     pub fn verify(self, authorities: &AuthoritySet, now: Timestamp) -> Result<Document, DocumentError> {
+        let early = now < self.view.valid_after;
+        let document = self.verify_early(authorities, now)?;
+        if early { Err(DocumentError::NotYetValid) } else { Ok(document) }
+    }
+
+    /// As [`UnverifiedDocument::verify`], but takes a document up to an epoch before it comes into force: for those who keep
+    /// several and switch by network time.
+    ///
+    /// # Errors
+    /// In words for a person.
+    pub fn verify_early(self, authorities: &AuthoritySet, now: Timestamp) -> Result<Document, DocumentError> {
         if self.view.network != authorities.network {
             return Err(DocumentError::OtherNetwork);
         }
@@ -146,7 +157,7 @@ impl UnverifiedDocument {
         if found < needed {
             return Err(DocumentError::TooFewSignatures { found, needed });
         }
-        if now < self.view.valid_after {
+        if now + self.view.params.epoch < self.view.valid_after {
             return Err(DocumentError::NotYetValid);
         }
         if now >= self.view.valid_until {
