@@ -51,8 +51,8 @@ pub struct Flags(u8);
 
 impl Flags {
     /// Flags of a packet for an epoch.
-    pub fn for_epoch(epoch: crate::time::Epoch) -> Self {
-        Self((epoch.0 & u64::from(EPOCH_BITS)) as u8)
+    pub const fn for_epoch(epoch: crate::time::Epoch) -> Self {
+        Self((epoch.0 as u8) & EPOCH_BITS)
     }
 
     /// True if the flags are those of a packet for `epoch`, or for one that is a multiple of 16 away.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
-use veilpost_daemon::{clock::Clock, config::NodeConfig, stop::Failure};
+use veilpost_daemon::{clock::Clock, config::NodeConfig, identity::NodeKeys, stop::Failure};
 use veilpost_link::{DialError, Endpoint, Limits, Link, LinkSecret};
 use veilpost_packet::{
     digest::{Digest, DigestHash},
@@ -337,17 +337,34 @@ async fn an_entry_serves_a_client_document_digests_and_replies_and_forwards_its_
 }
 
 #[tokio::test]
-async fn a_node_that_the_document_lists_otherwise_does_not_start() {
+async fn a_node_that_the_document_lists_otherwise_or_not_at_all_waits_and_takes_nothing() {
     let mut world = World::new(Role::Mix, 2, &[]);
-    world.config.role = Role::Entry;
-    let error = Node::start(world.config.clone()).await.err().unwrap();
-    assert!(matches!(&error, Failure::Config(text) if text.contains("role")), "{error}");
-
-    world.config.role = Role::Mix;
-    std::fs::remove_file(world.folder.path().join("data/link.key")).unwrap();
-    init(&world.config, EPOCH.0).unwrap();
-    let error = Node::start(world.config.clone()).await.err().unwrap();
-    assert!(matches!(&error, Failure::Config(text) if text.contains("another link key")), "{error}");
+    let document = std::fs::read(&world.config.node.document).unwrap();
+    for what in ["role", "link key", "no document"] {
+        match what {
+            "role" => world.config.role = Role::Entry,
+            "link key" => {
+                world.config.role = Role::Mix;
+                std::fs::remove_file(world.folder.path().join("data/link.key")).unwrap();
+                init(&world.config, EPOCH.0).unwrap();
+                world.own.link_key = NodeKeys::load(&world.config.node.data_dir).unwrap().link_key();
+            }
+            _ => {
+                std::fs::remove_file(&world.config.node.document).unwrap();
+                std::fs::remove_dir_all(world.config.node.data_dir.join("documents")).unwrap();
+            }
+        }
+        let running = world.start().await;
+        running.wait_for("veilpost_mixnode_relaying 0").await;
+        assert_eq!(world.dial(&running, 1).await.unwrap_err(), DialError::Refused, "{what}");
+        running.stop().await;
+    }
+    // One without a document begins to relay when it comes, here with a list that has the old link key: it waits on.
+    let running = world.start().await;
+    std::fs::write(&world.config.node.document, document).unwrap();
+    running.wait_for("veilpost_mixnode_documents 1").await;
+    running.wait_for("veilpost_mixnode_relaying 0").await;
+    running.stop().await;
 }
 
 #[tokio::test]
