@@ -27,6 +27,9 @@ use veilpost_pki::{
     document::{Place, Relay},
 };
 
+/// Files of Sphinx keys and tag logs that one pass of erasing looks at; the next pass takes what is left.
+const FILES_MAX: usize = 4_096;
+
 /// A node's keys do not fit.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -101,6 +104,42 @@ impl NodeKeys {
         Ok((place, relay))
     }
 
+    /// Finds this node in a document, in this role.
+    ///
+    /// # Errors
+    /// [`IdentityError::NotListed`].
+    pub fn listed_as(&self, document: &Document, role: Role) -> Result<Place, IdentityError> {
+        let (place, _) = self.listed(document)?;
+        let fits = match place {
+            Place::Mix(_) => role == Role::Mix,
+            Place::Entry => role == Role::Entry,
+            Place::Mailbox => role == Role::Mailbox,
+        };
+        if fits { Ok(place) } else { Err(IdentityError::NotListed("lists this node in another role")) }
+    }
+
+    /// What this node says of itself for an epoch, unsigned. Makes the Sphinx keys of the epoch and of the 12 after it that are
+    /// not there; touches no others. May be called while the node runs.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub fn descriptor(&self, config: &NodeConfig, role: Role, epoch: Epoch) -> Result<Descriptor, IdentityError> {
+        let epochs = (0..SPHINX_KEYS_MAX as u64).map(|later| Epoch(epoch.0.saturating_add(later)));
+        Ok(Descriptor {
+            id: self.id(),
+            epoch,
+            role,
+            addresses: config.advertised(),
+            onion: None,
+            link_key: self.link_key(),
+            sphinx_keys: epochs.map(|epoch| self.sphinx_public(epoch)).collect::<Result<_, _>>()?,
+            software: concat!("veilpost ", env!("CARGO_PKG_VERSION")).into(),
+            // A family of one.
+            family: if config.family.is_empty() { self.id().to_string() } else { config.family.clone() },
+            capacity: config.capacity,
+        })
+    }
+
     /// Opens the Sphinx key of the document's epoch and its tag log, with room for `capacity` tags. After an unclean boot,
     /// or without the log, the key is erased and the error says so.
     ///
@@ -130,6 +169,24 @@ impl NodeKeys {
     pub fn erase_epoch(&self, epoch: Epoch) -> Result<(), IdentityError> {
         keys::erase(&self.sphinx_key(epoch))?;
         Ok(keys::erase(&self.sphinx_tags(epoch))?)
+    }
+
+    /// Erases the keys and tag logs of all epochs before one, except those `kept`: also keys of epochs that never came.
+    ///
+    /// # Errors
+    /// [`IdentityError::Key`].
+    pub fn erase_before(&self, epoch: Epoch, kept: &[Epoch]) -> Result<(), IdentityError> {
+        let folder = self.folder.join("sphinx");
+        let entries = std::fs::read_dir(&folder).map_err(|error| KeyError::Io { path: folder, error })?;
+        // A node makes 13 at a time and erases them again.
+        for entry in entries.filter_map(Result::ok).take(FILES_MAX) {
+            let path = entry.path();
+            let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+            if let Some(old) = number.map(Epoch).filter(|old| *old < epoch && !kept.contains(old)) {
+                self.erase_epoch(old)?;
+            }
+        }
+        Ok(())
     }
 
     /// The public Sphinx key of an epoch, made with its tag log if it is not there.
@@ -165,20 +222,7 @@ impl NodeKeys {
 /// [`IdentityError`].
 pub fn init(config: &NodeConfig, role: Role, epoch: Epoch) -> Result<Descriptor, IdentityError> {
     let keys = NodeKeys::load_or_make(&config.data_dir)?;
-    let epochs = (0..SPHINX_KEYS_MAX as u64).map(|later| Epoch(epoch.0.saturating_add(later)));
-    let descriptor = Descriptor {
-        id: keys.id(),
-        epoch,
-        role,
-        addresses: config.advertised(),
-        onion: None,
-        link_key: keys.link_key(),
-        sphinx_keys: epochs.map(|epoch| keys.sphinx_public(epoch)).collect::<Result<_, _>>()?,
-        software: concat!("veilpost ", env!("CARGO_PKG_VERSION")).into(),
-        // A family of one.
-        family: if config.family.is_empty() { keys.id().to_string() } else { config.family.clone() },
-        capacity: config.capacity,
-    };
+    let descriptor = keys.descriptor(config, role, epoch)?;
     keys::write_public(&config.data_dir.join("descriptor"), &descriptor.sign(&keys.identity))?;
     Ok(descriptor)
 }
@@ -223,6 +267,32 @@ mod tests {
         let second = init(&config, Role::Mix, Epoch(3)).unwrap();
         assert_eq!(first.sphinx_keys[0], second.sphinx_keys[0]);
         assert_ne!(first.sphinx_keys[1], second.sphinx_keys[1]);
+    }
+
+    #[test]
+    fn a_later_descriptor_keeps_the_keys_it_shares_with_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let first = init(&config, Role::Mix, Epoch(3)).unwrap();
+        let keys = NodeKeys::load(&config.data_dir).unwrap();
+        let later = keys.descriptor(&config, Role::Mix, Epoch(5)).unwrap();
+        assert_eq!((later.epoch, &later.sphinx_keys[..11]), (Epoch(5), &first.sphinx_keys[2..]));
+        assert_eq!(keys.descriptor(&config, Role::Mix, Epoch(3)).unwrap(), first);
+    }
+
+    #[test]
+    fn keys_of_past_epochs_are_erased_also_of_those_that_never_came() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        init(&config, Role::Mix, Epoch(3)).unwrap();
+        let keys = NodeKeys::load(&config.data_dir).unwrap();
+        keys.erase_before(Epoch(8), &[Epoch(4)]).unwrap();
+        let left = |kind: &str| {
+            let there = |epoch: &u64| config.data_dir.join(format!("sphinx/{epoch}.{kind}")).exists();
+            (0..20).filter(there).collect::<Vec<u64>>()
+        };
+        let expected: Vec<_> = [4].into_iter().chain(8..16).collect();
+        assert_eq!((left("key"), left("tags")), (expected.clone(), expected));
     }
 
     #[test]

@@ -6,6 +6,10 @@
 //! | [`config`] | TOML files with unknown keys refused, and the `[node]` table that all relays have |
 //! | [`keys`] | secrets on disk: made on first start, mode 0600, refused when others can read them |
 //! | [`identity`] | a node's keys together, its signed descriptor, `init` |
+//! | [`documents`] | network documents from whatever source: verified, kept, handed on |
+//! | [`epochs`] | which epochs are live: keys opened and erased, the node told |
+//! | [`links`] | the links that a node dials, as documents come and go |
+//! | [`start`] | what every relay's start has in common |
 //! | [`network`] | network file and document from disk, verified |
 //! | [`taglog`] | replay tags on disk, written before packets leave |
 //! | [`clock`] | network time that never runs backwards |
@@ -20,11 +24,17 @@
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod documents;
+pub mod epochs;
 pub mod identity;
 pub mod keys;
+pub mod links;
 pub mod logs;
 pub mod metrics;
 pub mod network;
+pub mod start;
 pub mod stop;
 pub mod taglog;
+#[cfg(test)]
+mod testing;
 pub mod workers;

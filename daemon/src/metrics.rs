@@ -1,9 +1,11 @@
 //! Metrics over HTTP, for the machine itself. Aggregates only: no ids, no addresses, nothing per user.
 
+use crate::epochs::LiveEpochs;
 use axum::{Router, extract::State, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::{encoding::text::encode, metrics::gauge::Gauge, registry::Registry};
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, task::JoinHandle};
+use veilpost_packet::time::Timestamp;
 
 /// Metrics cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +55,34 @@ impl MetricsServer {
     /// Where they are served.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+}
+
+/// What every relay shows of its epochs.
+#[derive(Debug, Clone, Default)]
+pub struct EpochMetrics {
+    in_force: Gauge,
+    documents: Gauge,
+    live_keys: Gauge,
+    relaying: Gauge,
+}
+
+impl EpochMetrics {
+    /// Shows the gauges in a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("epoch", "Epoch of the document in force; 0: none", self.in_force.clone());
+        registry.register("documents", "Network documents known", self.documents.clone());
+        registry.register("live_keys", "Epochs whose packets are taken", self.live_keys.clone());
+        registry.register("relaying", "1 if packets of the epoch in force are taken", self.relaying.clone());
+    }
+
+    /// Takes over how things are.
+    pub fn show(&self, now: Timestamp, live: &LiveEpochs) {
+        let in_force = live.documents().in_force(now).map(|document| document.epoch);
+        self.in_force.set(in_force.map_or(0, |epoch| i64::try_from(epoch.0).unwrap_or(i64::MAX)));
+        self.documents.set(live.documents().iter().count() as i64);
+        self.live_keys.set(live.numbers().len() as i64);
+        self.relaying.set(in_force.is_some_and(|epoch| live.get(epoch).is_some()).into());
     }
 }
 

@@ -6,9 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use veilpost_packet::{geometry::DOCUMENT_MAX, time::Timestamp};
-use veilpost_pki::{
-    Document, DocumentError, NetworkFile, UnverifiedDocument, admission::BUCKET_SLACK, network::NetworkFileError,
-};
+use veilpost_pki::{Document, DocumentError, NetworkFile, UnverifiedDocument, network::NetworkFileError};
 
 /// Network file or document cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +57,14 @@ pub fn load_network(path: &Path) -> Result<NetworkFile, NetworkError> {
         .map_err(|error| NetworkError::Network { path: path.into(), error })
 }
 
+/// The bytes of a document's file, unverified.
+///
+/// # Errors
+/// [`NetworkError::Read`].
+pub fn read_document(path: &Path) -> Result<Vec<u8>, NetworkError> {
+    bounded(path, DOCUMENT_MAX as u64)
+}
+
 /// Reads the document and checks network, signatures and time.
 ///
 /// # Errors
@@ -85,12 +91,4 @@ pub fn check_files(node: &NodeConfig, clock: &Clock) -> Result<(), NetworkError>
         load_document(&node.document, &network, clock.now())?;
     }
     Ok(())
-}
-
-/// Room of a replay table: what the links can carry while the key lives, not what is usual; between 65 thousand and 67 million
-/// tags (8 to 16 bytes each, once used). A network whose document lives for weeks fills it sooner, and the node is closed then.
-pub fn tag_capacity(document: &Document, capacity: u32) -> usize {
-    let life = document.valid_until.since(document.valid_after) + document.params.key_grace;
-    let packets = life.as_secs_f64() * f64::from(capacity) * BUCKET_SLACK;
-    (packets as usize).clamp(1 << 16, 1 << 26)
 }

@@ -15,6 +15,7 @@ const QUEUE: usize = 256;
 
 struct Job<O> {
     origin: O,
+    secret: Arc<SphinxSecret>,
     packets: Vec<Packet>,
 }
 
@@ -41,10 +42,9 @@ impl<O: Send + 'static> Workers<O> {
     /// # Errors
     /// If the operating system starts no thread.
     pub fn start(
-        secret: SphinxSecret,
         done: impl Fn(O, Vec<Result<Unwrapped, Reject>>) -> bool + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
-        Self::start_observed(secret, |_| {}, done)
+        Self::start_observed(|_| {}, done)
     }
 
     /// As [`Workers::start`]; `observe` gets the time that each packet took.
@@ -52,47 +52,45 @@ impl<O: Send + 'static> Workers<O> {
     /// # Errors
     /// If the operating system starts no thread.
     pub fn start_observed(
-        secret: SphinxSecret,
         observe: impl Fn(Duration) + Send + Sync + 'static,
         done: impl Fn(O, Vec<Result<Unwrapped, Reject>>) -> bool + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel(QUEUE);
-        let shared = Arc::new((secret, Mutex::new(queue), observe, done));
+        let shared = Arc::new((Mutex::new(queue), observe, done));
         for number in 0..thread::available_parallelism().map_or(1, usize::from) {
             let shared = Arc::clone(&shared);
             thread::Builder::new()
                 .name(format!("unwrap-{number}"))
-                .spawn(move || work(&shared.0, &shared.1, &shared.2, &shared.3))?;
+                .spawn(move || work(&shared.0, &shared.1, &shared.2))?;
         }
         Ok(Self { jobs })
     }
 
-    /// Queues packets of one link.
+    /// Queues packets of one link and epoch, to be unwrapped with `secret`.
     ///
     /// # Errors
     /// How many packets were dropped because the queue is full.
-    pub fn submit(&self, origin: O, packets: Vec<Packet>) -> Result<(), usize> {
+    pub fn submit(&self, origin: O, secret: &Arc<SphinxSecret>, packets: Vec<Packet>) -> Result<(), usize> {
         if packets.is_empty() {
             return Ok(());
         }
-        self.jobs.try_send(Job { origin, packets }).map_err(|error| match error {
+        self.jobs.try_send(Job { origin, secret: Arc::clone(secret), packets }).map_err(|error| match error {
             TrySendError::Full(job) | TrySendError::Disconnected(job) => job.packets.len(),
         })
     }
 }
 
 fn work<O>(
-    secret: &SphinxSecret,
     queue: &Mutex<Receiver<Job<O>>>,
     observe: &impl Fn(Duration),
     done: &impl Fn(O, Vec<Result<Unwrapped, Reject>>) -> bool,
 ) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { origin, packets }) = job else { return };
+        let Ok(Job { origin, secret, packets }) = job else { return };
         let unwrapped = packets.iter().map(|packet| {
             let started = Instant::now();
-            let result = unwrap(secret, packet);
+            let result = unwrap(&secret, packet);
             observe(started.elapsed());
             result
         });

@@ -18,7 +18,7 @@ use veilpost_packet::{
     primitives::{Secret32, SigningSecret},
     random::{EngineRng, exponential},
     sphinx::Surb,
-    time::{Day, Tick, Timestamp},
+    time::{Day, Epoch, Tick, Timestamp},
 };
 
 /// Replies that may wait for their time. Whoever sends packets pushes them; beyond it commands are dropped unseen.
@@ -30,7 +30,7 @@ const CLOCK_SLACK_DAYS: u32 = 1;
 /// Days that a solo box's tombstone outlives its acknowledgement: a full day at least.
 const SOLO_TOMBSTONE_DAYS: u32 = 1;
 
-/// What a mailbox is told by the network document.
+/// What a mailbox is told by the network document in force.
 #[derive(Clone, Debug)]
 pub struct Terms {
     /// The network.
@@ -55,6 +55,10 @@ pub struct Limits {
 pub struct Arrived {
     /// When its packet came.
     pub at: Timestamp,
+    /// The epoch of its packet: the reply goes back in it.
+    pub epoch: Epoch,
+    /// The document of that epoch, which the sender used: the reply names it.
+    pub document: DocumentHash,
     /// How to answer.
     pub surb: Surb,
     /// What is asked.
@@ -121,6 +125,15 @@ pub struct Counters {
     pub store_failures: u64,
 }
 
+/// A reply that waits for its time.
+#[derive(Debug)]
+struct Waiting {
+    epoch: Epoch,
+    document: DocumentHash,
+    surb: Surb,
+    answer: Answer,
+}
+
 /// The engine. `S` is the disk.
 #[derive(Debug)]
 pub struct Mailbox<S> {
@@ -130,7 +143,7 @@ pub struct Mailbox<S> {
     store: S,
     rng: EngineRng,
     free_disk: u64,
-    replies: BTreeMap<(Timestamp, u64), (Surb, Answer)>,
+    replies: BTreeMap<(Timestamp, u64), Waiting>,
     reply_number: u64,
     newest_digest: Tick,
     previous: DigestHash,
@@ -173,6 +186,19 @@ impl<S: BoxStore> Mailbox<S> {
         })
     }
 
+    /// Another document is in force. Call it when that is so: digests and reply times follow from then on.
+    pub fn set_terms(&mut self, now: Timestamp, terms: Terms) {
+        if terms.params.tick != self.terms.params.tick {
+            self.next_tick = Tick::at(now, terms.params.tick).next().start(terms.params.tick);
+        }
+        self.terms = terms;
+    }
+
+    /// The document that digests name now.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
     /// The free space of the disk, as the shell measures it now and then.
     pub fn handle_free_disk(&mut self, bytes: u64) {
         self.free_disk = bytes;
@@ -189,8 +215,9 @@ impl<S: BoxStore> Mailbox<S> {
                 self.counters.overflow += 1;
                 continue;
             }
-            let answer = self.decide(today, command.request, &mut batch);
-            answers.push((command.at, command.surb, answer));
+            let Arrived { at, epoch, document, surb, request } = command;
+            let answer = self.decide(today, request, &mut batch);
+            answers.push((at, Waiting { epoch, document, surb, answer }));
         }
         let committed = if batch.changes.is_empty() { Ok(()) } else { self.store.apply(&batch.changes) };
         match committed {
@@ -202,8 +229,8 @@ impl<S: BoxStore> Mailbox<S> {
             }
             Err(_) => self.counters.store_failures += 1,
         }
-        for (at, surb, answer) in answers {
-            let answer = match (&committed, answer) {
+        for (at, mut waiting) in answers {
+            waiting.answer = match (&committed, waiting.answer) {
                 (Ok(()), answer) => answer,
                 // Nothing of the batch is on disk, so nothing of it may be called stored or gone, or stand in another's way.
                 (Err(StoreError::DiskFull), Answer::Stored(_)) => Answer::Full,
@@ -211,7 +238,7 @@ impl<S: BoxStore> Mailbox<S> {
                 (Err(_), answer) => answer,
             };
             let due = at + self.terms.params.reply_floor + exponential(&mut self.rng, self.terms.params.hop_delay);
-            self.replies.insert((due, self.reply_number), (surb, answer));
+            self.replies.insert((due, self.reply_number), waiting);
             self.reply_number += 1;
         }
     }
@@ -314,12 +341,12 @@ impl<S: BoxStore> Mailbox<S> {
         *counter += 1;
     }
 
-    /// The next reply that is due: the SURB that carries it and its plaintext.
-    pub fn poll_reply(&mut self, now: Timestamp) -> Option<(Surb, Vec<u8>)> {
+    /// The next reply that is due: the epoch that it goes back in, the SURB that carries it and its plaintext.
+    pub fn poll_reply(&mut self, now: Timestamp) -> Option<(Epoch, Surb, Vec<u8>)> {
         let entry = self.replies.first_entry().filter(|entry| entry.key().0 <= now)?;
-        let (surb, answer) = entry.remove();
-        let reply = Reply { document: self.terms.document, newest_digest: self.newest_digest, answer };
-        Some((surb, reply.encode()))
+        let Waiting { epoch, document, surb, answer } = entry.remove();
+        let reply = Reply { document, newest_digest: self.newest_digest, answer };
+        Some((epoch, surb, reply.encode()))
     }
 
     /// The digest of this tick, once, durable before it is handed out. Slept-through ticks get none: the chain of hashes says

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Faulty, NETWORK, Rig, START, TODAY, is_stored, mail, secret, surb};
+use common::{DOCUMENT, EPOCH, Faulty, NETWORK, Rig, START, TODAY, is_stored, mail, secret, surb};
 use std::time::Duration;
 use veilpost_mailbox::{
     engine::{Arrived, Limits, Mailbox, Request, Terms},
@@ -16,7 +16,7 @@ use veilpost_packet::{
     command::{Answer, Reply},
     digest::{DigestHash, SignedDigest},
     geometry::DIGEST_MAX_TAGS,
-    ids::{BoxId, DocumentHash},
+    ids::BoxId,
     primitives::SigningSecret,
     random::seeded,
     time::{Day, Tick},
@@ -36,10 +36,7 @@ fn every_tick_has_one_digest_also_when_there_is_nothing_to_say() {
         let digest = signed.digest();
         tick = tick.next();
         assert_eq!((digest.tick, digest.previous), (tick, previous));
-        assert_eq!(
-            (digest.network, digest.document, digest.mailbox),
-            (NETWORK, DocumentHash([2; 8]), secret().node_id())
-        );
+        assert_eq!((digest.network, digest.document, digest.mailbox), (NETWORK, DOCUMENT, secret().node_id()));
         assert!(digest.tags.is_empty());
         let now = rig.now + rig.params.tick - Duration::from_nanos(1);
         assert_eq!(rig.engine().poll_digest(now).unwrap(), None, "once a tick");
@@ -210,14 +207,17 @@ fn replies_carry_the_newest_digests_number_and_the_documents_hash() {
     let mut rig = rig();
     let tick = rig.tick().unwrap().unwrap().digest().tick;
     let now = rig.now;
-    rig.engine().handle_commands(now, vec![Arrived { at: now, surb: surb(0), request: Request::Loop }]);
-    let (_, bytes) = rig.engine().poll_reply(now + Duration::from_secs(60)).unwrap();
+    rig.engine().handle_commands(
+        now,
+        vec![Arrived { at: now, epoch: EPOCH, document: DOCUMENT, surb: surb(0), request: Request::Loop }],
+    );
+    let (_, _, bytes) = rig.engine().poll_reply(now + Duration::from_secs(60)).unwrap();
     let reply = Reply::decode(&bytes).unwrap();
-    assert_eq!((reply.newest_digest, reply.document), (tick, DocumentHash([2; 8])));
+    assert_eq!((reply.newest_digest, reply.document), (tick, DOCUMENT));
 }
 
 fn start(secret: SigningSecret, store: MemoryStore) -> veilpost_mailbox::store::Result<Mailbox<MemoryStore>> {
-    let terms = Terms { network: NETWORK, document: DocumentHash([2; 8]), params: Params::standard() };
+    let terms = Terms { network: NETWORK, document: DOCUMENT, params: Params::standard() };
     Mailbox::new(START, secret, terms, Limits { quota_bytes: 1 << 30, free_disk_floor: 0 }, store, seeded([3; 32]))
 }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Mail, NETWORK, Rig, START, mail, number, secret, surb};
+use common::{DOCUMENT, EPOCH, Mail, NETWORK, Rig, START, mail, number, secret, surb};
 use std::time::Duration;
 use veilpost_mailbox::{
     engine::{Arrived, REPLIES_MAX, Request},
@@ -20,13 +20,14 @@ fn times(commands: Vec<Command>) -> Vec<Timestamp> {
     for (i, command) in commands.into_iter().enumerate() {
         let at = arrival(i);
         let request = Request::check(command, &NETWORK, &secret());
-        engine.handle_commands(at, vec![Arrived { at, surb: surb(i as u64), request }]);
+        engine
+            .handle_commands(at, vec![Arrived { at, epoch: EPOCH, document: DOCUMENT, surb: surb(i as u64), request }]);
     }
     let mut times = vec![Timestamp::ZERO; count];
     while engine.waiting_replies() > 0 {
         let now = engine.next_wake();
         engine.poll_digest(now).unwrap();
-        while let Some((surb, _)) = engine.poll_reply(now) {
+        while let Some((_, surb, _)) = engine.poll_reply(now) {
             times[number(&surb) as usize] = now;
         }
     }
@@ -79,7 +80,7 @@ fn a_reply_waits_for_the_floor_and_an_exponential_time_more() {
 fn a_reply_counts_from_arrival_even_if_its_batch_came_late() {
     let mut rig = Rig::new(MemoryStore::default());
     let late = START + Duration::from_secs(600);
-    let command = Arrived { at: START, surb: surb(0), request: Request::Loop };
+    let command = Arrived { at: START, epoch: EPOCH, document: DOCUMENT, surb: surb(0), request: Request::Loop };
     rig.engine().handle_commands(late, vec![command]);
     assert!(rig.engine().poll_reply(late).is_some());
 }
@@ -87,13 +88,21 @@ fn a_reply_counts_from_arrival_even_if_its_batch_came_late() {
 #[test]
 fn replies_that_wait_are_bounded_and_what_is_more_is_dropped_and_counted() {
     let mut rig = Rig::new(MemoryStore::default());
-    let command = |i: usize| Arrived { at: START, surb: surb(i as u64), request: Request::Loop };
+    let command = |i: usize| Arrived {
+        at: START,
+        epoch: EPOCH,
+        document: DOCUMENT,
+        surb: surb(i as u64),
+        request: Request::Loop,
+    };
     rig.engine().handle_commands(START, (0..REPLIES_MAX - 1).map(command).collect());
     rig.engine().handle_commands(START, (0..4).map(command).collect());
     assert_eq!(rig.engine().waiting_replies(), REPLIES_MAX);
     assert_eq!(rig.engine().counters().overflow, 3);
     let dropped = Arrived {
         at: START,
+        epoch: EPOCH,
+        document: DOCUMENT,
         surb: surb(0),
         request: Request::check(Command::put(mail(1).sealed), &NETWORK, &secret()),
     };

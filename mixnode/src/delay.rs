@@ -23,6 +23,11 @@ impl<T> DelayQueue<T> {
         self.waiting.len() >= self.bound
     }
 
+    /// Another bound for what is pushed from now on; what waits stays.
+    pub fn set_bound(&mut self, bound: usize) {
+        self.bound = bound;
+    }
+
     /// Queues a packet until `due`; gives it back if the queue is full.
     ///
     /// # Errors
@@ -90,5 +95,7 @@ mod tests {
         assert_eq!(queue.push(at(1), 3), Err(3));
         queue.pop_due(at(1)).unwrap();
         queue.push(at(1), 3).unwrap();
+        queue.set_bound(1);
+        assert_eq!((queue.push(at(1), 4), queue.len()), (Err(4), 2));
     }
 }

@@ -1,5 +1,9 @@
 //! The relay without IO. Time, unwrapped packets and clients' wishes come in; forwards and frames go out.
 //!
+//! An engine knows several documents at one time and has the key of several epochs (*live* epochs): a packet belongs to the
+//! epoch whose key opened it, is admitted by that epoch's document, remembered in that epoch's table and leaves with that
+//! epoch's flags. Routes never mix epochs. Which document is in force follows from the time of each call.
+//!
 //! Call order: any `handle_*` or session call, then [`Engine::take_new_tags`] and write what it returns to disk, then
 //! [`Engine::poll_forward`] and [`Engine::poll_downlink`] until each is empty, then sleep until [`Engine::next_wake`].
 //! `poll_forward` yields nothing while tags are untaken: a packet cannot leave before its tag had its chance.
@@ -17,9 +21,9 @@ use veilpost_packet::{
     random::EngineRng,
     replay::{Tag, TagKey, TagRefused, TagTable},
     sphinx::{Packet, Unwrapped},
-    time::Timestamp,
+    time::{Epoch, Timestamp},
 };
-use veilpost_pki::{Document, document::Place};
+use veilpost_pki::{Document, Documents, document::Place};
 
 /// Bounds of an engine.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +46,7 @@ impl Default for Limits {
     }
 }
 
-/// What an engine is made from.
+/// What an engine with one document is made from.
 #[derive(Debug)]
 pub struct EngineConfig {
     /// This node, which the document must list as a mix or an entry.
@@ -66,16 +70,22 @@ pub struct Forward {
 
 /// A mix or entry.
 pub struct Engine {
-    place: Place,
-    document: Document,
-    key_until: Timestamp,
-    tag_key: TagKey,
-    tags: TagTable,
-    new_tags: Vec<Tag>,
-    delayed: DelayQueue<(Next, Packet)>,
+    id: NodeId,
+    documents: Documents,
+    /// Live epochs; each has its document in `documents`, so there are at most as many.
+    epochs: BTreeMap<Epoch, Live>,
+    delayed: DelayQueue<(Next, Flags, Packet)>,
     sessions: Sessions,
     digests: DigestCache,
     dropped: BTreeMap<DropReason, u64>,
+}
+
+/// A live epoch.
+struct Live {
+    place: Place,
+    tag_key: TagKey,
+    tags: TagTable,
+    new_tags: Vec<Tag>,
 }
 
 /// Where a waiting packet goes.
@@ -85,93 +95,119 @@ enum Next {
 }
 
 impl Engine {
-    /// A relay at the place that the document gives it; `None` if it gives none, or that of a mailbox. `tags` holds what
+    /// A relay that knows no document and takes nothing yet.
+    pub fn idle(id: NodeId, limits: Limits, rng: EngineRng) -> Self {
+        Self {
+            id,
+            documents: Documents::default(),
+            epochs: BTreeMap::new(),
+            delayed: DelayQueue::new(limits.delayed),
+            sessions: Sessions::new(limits, rng),
+            digests: DigestCache::new(limits.digests),
+            dropped: BTreeMap::new(),
+        }
+    }
+
+    /// A relay at the place that one document gives it; `None` if it gives none, or that of a mailbox. `tags` holds what
     /// was seen before a restart, shortened by `tag_key`.
     pub fn new(config: EngineConfig, tag_key: TagKey, tags: TagTable, rng: EngineRng) -> Option<Self> {
         let EngineConfig { id, document, limits } = config;
-        let (place, _) = document.relay(&id).filter(|(place, _)| *place != Place::Mailbox)?;
-        Some(Self {
-            place,
-            key_until: document.valid_until + document.params.key_grace,
-            tag_key,
-            tags,
-            new_tags: Vec::new(),
-            delayed: DelayQueue::new(limits.delayed),
-            sessions: Sessions::new(document.clone(), limits, rng),
-            digests: DigestCache::new(document.clone(), limits.digests),
-            dropped: BTreeMap::new(),
-            document,
-        })
+        let (epoch, mut engine) = (document.epoch, Self::idle(id, limits, rng));
+        engine.handle_documents(document.into());
+        engine.open_epoch(epoch, tag_key, tags).then_some(engine)
     }
 
-    /// Takes the result of one unwrap. Checks, in this order: the route's last hop, the legal transition, the delay, the
+    /// The documents that are known from now on. Those that are new go to every session; epochs without a document are closed.
+    pub fn handle_documents(&mut self, documents: Documents) {
+        for document in documents.iter().filter(|document| self.documents.get(document.epoch).is_none()) {
+            self.sessions.push_document(document);
+        }
+        self.epochs.retain(|epoch, _| documents.get(*epoch).is_some());
+        self.digests.forget_others(&documents);
+        self.documents = documents;
+    }
+
+    /// Makes an epoch live, whose document is known. `tags` holds what was seen before a restart, shortened by `tag_key`.
+    /// False if the document does not list this node as a mix or an entry: the epoch is not live then.
+    pub fn open_epoch(&mut self, epoch: Epoch, tag_key: TagKey, tags: TagTable) -> bool {
+        let listed = self.documents.get(epoch).and_then(|document| document.relay(&self.id));
+        let Some((place, _)) = listed.filter(|(place, _)| *place != Place::Mailbox) else { return false };
+        self.epochs.insert(epoch, Live { place, tag_key, tags, new_tags: Vec::new() });
+        true
+    }
+
+    /// Lets an epoch's replay table hold more, as when a voting round failed and the epoch goes on.
+    pub fn raise_tags_max(&mut self, epoch: Epoch, tags: usize) {
+        if let Some(live) = self.epochs.get_mut(&epoch) {
+            live.tags.raise_capacity(tags);
+        }
+    }
+
+    /// Packets in the delay queue at most, from now on.
+    pub fn bound_delayed(&mut self, packets: usize) {
+        self.delayed.set_bound(packets);
+    }
+
+    /// Ends a live epoch: its packets are not taken any more. Those that wait still leave.
+    pub fn close_epoch(&mut self, epoch: Epoch) {
+        self.epochs.remove(&epoch);
+    }
+
+    /// Takes the result of one unwrap with the key of `epoch`. Checks, in this order: the epoch, the route's last hop, the legal transition, the delay, the
     /// room in the queue, and last the replay tag, so that packets which could never leave fill no table.
     ///
     /// # Errors
     /// Why it was dropped; counted.
-    pub fn handle_unwrapped(&mut self, now: Timestamp, origin: Origin, unwrapped: Unwrapped) -> Result<(), DropReason> {
-        let admitted = self.admit(now, origin, unwrapped);
+    pub fn handle_unwrapped(
+        &mut self,
+        now: Timestamp,
+        epoch: Epoch,
+        origin: Origin,
+        unwrapped: Unwrapped,
+    ) -> Result<(), DropReason> {
+        let admitted = self.admit(now, epoch, origin, unwrapped);
         if let Err(reason) = admitted {
             self.count(reason);
         }
         admitted
     }
 
-    fn admit(&mut self, now: Timestamp, origin: Origin, unwrapped: Unwrapped) -> Result<(), DropReason> {
-        let tag = self.tag_key.shorten(&unwrapped.tag().0);
+    fn admit(&mut self, now: Timestamp, epoch: Epoch, origin: Origin, unwrapped: Unwrapped) -> Result<(), DropReason> {
+        let key_until = self.documents.key_until(epoch).filter(|until| now < *until).ok_or(DropReason::Epoch)?;
+        let document = self.documents.get(epoch).ok_or(DropReason::Epoch)?;
+        let live = self.epochs.get_mut(&epoch).ok_or(DropReason::Epoch)?;
+        let tag = live.tag_key.shorten(&unwrapped.tag().0);
         let Unwrapped::Forward { next, delay, packet, .. } = unwrapped else { return Err(DropReason::LastHop) };
-        let next = self.transition(origin, next)?;
-        let due = admission::delay(now, delay, &self.document.params, self.key_until)?;
+        let next = transition(document, live.place, &self.sessions, origin, next)?;
+        let due = admission::delay(now, delay, &document.params, key_until)?;
         if self.delayed.is_full() {
             return Err(DropReason::QueueFull);
         }
-        self.tags.check_and_insert(tag).map_err(|refused| match refused {
+        live.tags.check_and_insert(tag).map_err(|refused| match refused {
             TagRefused::Seen => DropReason::Replay,
             TagRefused::Full => DropReason::ReplayFull,
         })?;
-        self.new_tags.push(tag);
-        self.delayed.push(due, (next, packet)).map_err(|_| DropReason::QueueFull)
+        live.new_tags.push(tag);
+        self.delayed.push(due, (next, Flags::for_epoch(epoch), packet)).map_err(|_| DropReason::QueueFull)
     }
 
-    /// "Entry: from a client only to layer 1, from layer 3 only to a session address."
-    fn transition(&self, origin: Origin, next: [u8; 32]) -> Result<Next, DropReason> {
-        match origin {
-            Origin::Session(session) if self.place != Place::Entry || !self.sessions.contains(&session) => {
-                return Err(DropReason::From);
-            }
-            Origin::Node { place, .. } if !may_come(self.place, place) => return Err(DropReason::From),
-            Origin::Node { .. } if self.place == Place::Entry => {
-                let session = SessionAddress(next);
-                let known = self.sessions.contains(&session);
-                return if known { Ok(Next::Session(session)) } else { Err(DropReason::Session) };
-            }
-            Origin::Session(_) | Origin::Node { .. } => {}
-        }
-        let next = NodeId(next);
-        match self.document.relay(&next) {
-            Some((place, _)) if may_go(self.place, place) => Ok(Next::Node(next)),
-            _ => Err(DropReason::To),
-        }
-    }
-
-    /// Tags admitted since the last call. Write them to disk before polling; if that fails, poll no more.
+    /// Tags admitted since the last call, by epoch. Write them to their epoch's log before polling; if that fails, poll no more.
     #[must_use = "a packet whose tag is not on disk can be replayed after a restart"]
-    pub fn take_new_tags(&mut self) -> Vec<Tag> {
-        std::mem::take(&mut self.new_tags)
+    pub fn take_new_tags(&mut self) -> Vec<(Epoch, Vec<Tag>)> {
+        let new = self.epochs.iter_mut().filter(|(_, live)| !live.new_tags.is_empty());
+        new.map(|(epoch, live)| (*epoch, std::mem::take(&mut live.new_tags))).collect()
     }
 
     /// The next packet that is due at another node. Packets due at sessions move to their downlink queues on the way.
     pub fn poll_forward(&mut self, now: Timestamp) -> Option<Forward> {
-        if !self.new_tags.is_empty() {
+        if self.epochs.values().any(|live| !live.new_tags.is_empty()) {
             return None;
         }
         loop {
             match self.delayed.pop_due(now)? {
-                (Next::Node(to), packet) => {
-                    return Some(Forward { to, flags: Flags::for_epoch(self.document.epoch), packet });
-                }
-                (Next::Session(session), packet) => {
-                    if let Err(reason) = self.sessions.queue_reply(&session, packet) {
+                (Next::Node(to), flags, packet) => return Some(Forward { to, flags, packet }),
+                (Next::Session(session), flags, packet) => {
+                    if let Err(reason) = self.sessions.queue_reply(&session, flags, packet) {
                         self.count(reason);
                     }
                 }
@@ -182,7 +218,7 @@ impl Engine {
     /// The next frame that a session's clock wants sent. Must be sent, or the session closed: frames of the document's and
     /// digests' byte streams cannot be left out.
     pub fn poll_downlink(&mut self, now: Timestamp) -> Option<(SessionAddress, Frame)> {
-        self.sessions.poll(now)
+        self.sessions.poll(now, &self.documents.current(now)?.params)
     }
 
     /// When to poll again, whatever else happens.
@@ -190,20 +226,23 @@ impl Engine {
         [self.delayed.next_due(), self.sessions.next_tick()].into_iter().flatten().min()
     }
 
-    /// Opens a client's session. The clock of its downlink starts now; it is sent the document unless it has it.
+    /// Opens a client's session. The clock of its downlink starts now; it is sent the document in force and those to come,
+    /// unless it has them.
     ///
     /// # Errors
     /// [`SessionRefused`]; the link should be refused without a word.
     pub fn open_session(&mut self, now: Timestamp, hello: &Hello) -> Result<SessionAddress, SessionRefused> {
-        if self.place != Place::Entry {
+        let in_force = self.documents.in_force(now).and_then(|document| self.epochs.get(&document.epoch));
+        if in_force.is_none_or(|live| live.place != Place::Entry) {
             return Err(SessionRefused::NoEntry);
         }
-        self.sessions.open(now, hello)
+        self.sessions.open(now, &self.documents, hello)
     }
 
     /// Ends a session; what waits for it is dropped. Its address stays taken for the key's grace period.
     pub fn close_session(&mut self, now: Timestamp, session: &SessionAddress) {
-        self.sessions.close(now, session);
+        let grace = self.documents.current(now).map(|document| document.params.key_grace).unwrap_or_default();
+        self.sessions.close(now, grace, session);
     }
 
     /// Takes a digest that came over `from`'s link: caches it, and relays it to every session if it is of these minutes.
@@ -211,10 +250,10 @@ impl Engine {
     /// # Errors
     /// [`DigestRefused`].
     pub fn handle_digest(&mut self, now: Timestamp, from: &NodeId, digest: &SignedDigest) -> Result<(), DigestRefused> {
-        if self.place != Place::Entry {
+        if self.place() != Some(Place::Entry) {
             return Err(DigestRefused::NotOurs);
         }
-        if let Some(fresh) = self.digests.insert(now, from, digest)? {
+        if let Some(fresh) = self.digests.insert(now, &self.documents, from, digest)? {
             self.sessions.push_digest(&fresh);
         }
         Ok(())
@@ -225,19 +264,25 @@ impl Engine {
         self.sessions.push_digests(session, self.digests.range(want));
     }
 
-    /// What to ask a mailbox for when its link comes up: the digests from the first tick that is lacking on.
-    pub fn want_from(&self, now: Timestamp, mailbox: &NodeId) -> Want {
-        self.digests.want(now, mailbox)
+    /// What to ask a mailbox for when its link comes up: the digests from the first tick that is lacking on. `None` before
+    /// there is a document.
+    pub fn want_from(&self, now: Timestamp, mailbox: &NodeId) -> Option<Want> {
+        Some(self.digests.want(now, &self.documents.current(now)?.params, mailbox))
     }
 
-    /// This node's place in the document.
-    pub fn place(&self) -> Place {
-        self.place
+    /// This node's place in the newest live epoch; `None` if no epoch is live.
+    pub fn place(&self) -> Option<Place> {
+        self.epochs.last_key_value().map(|(_, live)| live.place)
     }
 
-    /// The document.
-    pub fn document(&self) -> &Document {
-        &self.document
+    /// The documents that are known.
+    pub fn documents(&self) -> &Documents {
+        &self.documents
+    }
+
+    /// The live epochs, ascending.
+    pub fn live(&self) -> impl Iterator<Item = Epoch> {
+        self.epochs.keys().copied()
     }
 
     /// Counts a drop that happened around the engine.
@@ -260,16 +305,47 @@ impl Engine {
         self.sessions.len()
     }
 
-    /// Tags in the replay table.
+    /// Tags in the replay tables of all live epochs.
     pub fn tags(&self) -> usize {
-        self.tags.len()
+        self.epochs.values().map(|live| live.tags.len()).sum()
+    }
+
+    /// Bytes of memory that the replay tables take.
+    pub fn tags_memory(&self) -> usize {
+        self.epochs.values().map(|live| live.tags.memory()).sum()
+    }
+}
+
+/// "Entry: from a client only to layer 1, from layer 3 only to a session address." All by the document of the packet's epoch.
+fn transition(
+    document: &Document,
+    ours: Place,
+    sessions: &Sessions,
+    origin: Origin,
+    next: [u8; 32],
+) -> Result<Next, DropReason> {
+    match origin {
+        Origin::Session(session) if ours != Place::Entry || !sessions.contains(&session) => {
+            return Err(DropReason::From);
+        }
+        Origin::Node { place, .. } if !may_come(ours, place) => return Err(DropReason::From),
+        Origin::Node { .. } if ours == Place::Entry => {
+            let session = SessionAddress(next);
+            return if sessions.contains(&session) { Ok(Next::Session(session)) } else { Err(DropReason::Session) };
+        }
+        Origin::Session(_) | Origin::Node { .. } => {}
+    }
+    let next = NodeId(next);
+    match document.relay(&next) {
+        Some((place, _)) if may_go(ours, place) => Ok(Next::Node(next)),
+        _ => Err(DropReason::To),
     }
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
-            .field("place", &self.place)
+            .field("place", &self.place())
             .field("delayed", &self.delayed.len())
             .finish_non_exhaustive()
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! frame  (4,448 B): kind 1 | flags 1 | reserved 2 | body 4,444
+//! flags   low 4 bits: the packet's epoch modulo 16; high 4 bits: zero
 //! packet  body: a Sphinx packet, exactly
 //! hello   body: session address 32 | puzzle room 32 | newest document known 8 | zeros
 //! want    body: mailbox 32 | first tick 4 | count 4 | zeros
@@ -43,21 +44,25 @@ impl FrameKind {
     }
 }
 
-/// A frame's flags. Bit 0 is the parity of the epoch whose keys the packet is for, so that no packet is unwrapped twice.
+/// A frame's flags: the number modulo 16 of the epoch whose keys the packet is for, so that no packet is unwrapped twice. One
+/// bit would not do: when voting rounds fail, epochs e and e+2 are live at one time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Flags(u8);
 
 impl Flags {
     /// Flags of a packet for an epoch.
-    pub fn for_epoch(epoch: crate::time::Epoch) -> Self {
-        Self((epoch.0 & 1) as u8)
+    pub const fn for_epoch(epoch: crate::time::Epoch) -> Self {
+        Self((epoch.0 as u8) & EPOCH_BITS)
     }
 
-    /// True for packets of odd epochs.
-    pub fn odd_epoch(self) -> bool {
-        self.0 & 1 == 1
+    /// True if the flags are those of a packet for `epoch`, or for one that is a multiple of 16 away.
+    pub fn is_for(self, epoch: crate::time::Epoch) -> bool {
+        self == Self::for_epoch(epoch)
     }
 }
+
+/// The bits of the flags that name an epoch.
+const EPOCH_BITS: u8 = 0x0f;
 
 /// A whole frame: exactly [`FRAME`] bytes with a valid header.
 #[derive(Clone, PartialEq, Eq)]
@@ -95,7 +100,7 @@ impl Frame {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(bytes);
         FrameKind::from_byte(reader.u8()?)?;
-        if reader.u8()? > 1 {
+        if reader.u8()? > EPOCH_BITS {
             return Err(DecodeError::Invalid("frame flags"));
         }
         if reader.u16()? != 0 {

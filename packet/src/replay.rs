@@ -130,6 +130,16 @@ impl TagTable {
         self.capacity
     }
 
+    /// Lets the table hold more, at most [`CAPACITY_MAX`]; never less than before.
+    pub fn raise_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity.min(CAPACITY_MAX).max(self.capacity);
+    }
+
+    /// Bytes of memory that the table takes: 11 to 22 for a tag, as it doubles when three quarters are used.
+    pub fn memory(&self) -> usize {
+        self.places.len() * TAG
+    }
+
     /// Keeps at least a quarter of the places free, below the bound that the capacity sets. False if there is no memory.
     fn make_room(&mut self) -> bool {
         let wanted = (self.places.len() * 2).min(places_for(self.capacity));
@@ -227,6 +237,31 @@ mod tests {
         }
         assert_eq!(table.check_and_insert(spread(capacity as u64 + 1)), Err(TagRefused::Full));
         assert!((1..=capacity as u64).all(|value| table.check_and_insert(spread(value)) == Err(TagRefused::Seen)));
+    }
+
+    #[test]
+    fn a_raised_capacity_opens_a_full_table_again_and_is_never_lowered() {
+        let mut table = TagTable::new(3);
+        let take = |table: &mut TagTable, values: std::ops::Range<u64>| {
+            values.map(|value| table.check_and_insert(tag(value))).filter(Result::is_ok).count()
+        };
+        assert_eq!(take(&mut table, 1..10), 3);
+        table.raise_capacity(7);
+        assert_eq!((take(&mut table, 1..20), table.len()), (4, 7));
+        table.raise_capacity(2);
+        assert_eq!(table.capacity(), 7);
+        table.raise_capacity(usize::MAX);
+        assert_eq!(table.capacity(), CAPACITY_MAX);
+    }
+
+    #[test]
+    fn a_tag_takes_22_bytes_of_memory_at_most_once_the_table_has_grown() {
+        let mut table = TagTable::new(1 << 20);
+        for value in 1..=1_000_000_u64 {
+            table.check_and_insert(tag(value.wrapping_mul(0x9E37_79B9_7F4A_7C15))).unwrap();
+            let used = table.len();
+            assert!(used <= FIRST_PLACES || table.memory() <= 22 * used, "{used}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use crate::{document::Place, params::Params};
 use std::time::Duration;
 use veilpost_packet::{
-    frame::{Flags, Frame, FrameKind},
+    frame::{Frame, FrameKind},
     geometry::MIX_LAYERS,
     ids::{NodeId, SessionAddress},
     sphinx::{Packet, Reject},
@@ -38,7 +38,7 @@ pub enum DropReason {
     Rate,
     /// A frame of a kind that this peer may not send.
     Kind,
-    /// For an epoch whose key this node does not have.
+    /// For an epoch that is not live here: its key is not there yet, or not any more.
     Epoch,
     /// The header does not decode.
     Malformed,
@@ -175,7 +175,6 @@ pub fn delay(now: Timestamp, delay: Duration, params: &Params, key_until: Timest
 /// What a connection may send and how fast: a token bucket per connection, kept by whoever reads the link.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    epoch: Epoch,
     client: bool,
     per_second: f64,
     depth: f64,
@@ -186,8 +185,8 @@ pub struct Gate {
 /// What a frame that passed the gate is.
 #[derive(Debug, Clone)]
 pub enum Passed {
-    /// A packet to unwrap.
-    Packet(Packet),
+    /// A packet to unwrap with the key of this epoch.
+    Packet(Epoch, Packet),
     /// A request for digests, of a client.
     Want(veilpost_packet::frame::Want),
 }
@@ -199,30 +198,40 @@ pub const BUCKET_SLACK: f64 = 1.25;
 
 impl Gate {
     /// For a client: 1.25 times the document's client rate.
-    pub fn client(now: Timestamp, params: &Params, epoch: Epoch) -> Self {
-        Self::new(now, params.client_rate() * BUCKET_SLACK, BUCKET_DEPTH, true, epoch)
+    pub fn client(now: Timestamp, params: &Params) -> Self {
+        Self::new(now, params.client_rate() * BUCKET_SLACK, BUCKET_DEPTH, true)
     }
 
     /// For a link from a node: what this node is willing to carry in all, and a second of it at once.
-    pub fn node(now: Timestamp, capacity: u32, epoch: Epoch) -> Self {
+    pub fn node(now: Timestamp, capacity: u32) -> Self {
         let rate = f64::from(capacity) * BUCKET_SLACK;
-        Self::new(now, rate, rate.max(BUCKET_DEPTH), false, epoch)
+        Self::new(now, rate, rate.max(BUCKET_DEPTH), false)
     }
 
-    fn new(now: Timestamp, per_second: f64, depth: f64, client: bool, epoch: Epoch) -> Self {
-        Self { epoch, client, per_second, depth, tokens: depth, filled: now }
+    fn new(now: Timestamp, per_second: f64, depth: f64, client: bool) -> Self {
+        Self { client, per_second, depth, tokens: depth, filled: now }
     }
 
-    /// Lets a frame through or says why not.
+    /// Another document is in force: a client's bucket fills at its rate from `now` on. A node's rate is its peer's own.
+    pub fn follow(&mut self, now: Timestamp, params: &Params) {
+        if self.client {
+            self.fill(now);
+            self.per_second = params.client_rate() * BUCKET_SLACK;
+        }
+    }
+
+    /// Lets a frame through or says why not. `live`: the epochs whose keys this node has, ascending; of two that are 16
+    /// apart the later one counts.
     ///
     /// # Errors
     /// [`DropReason::Rate`], [`DropReason::Kind`], [`DropReason::Epoch`], [`DropReason::Malformed`].
-    pub fn pass(&mut self, now: Timestamp, frame: &Frame) -> Result<Passed, DropReason> {
+    pub fn pass(&mut self, now: Timestamp, frame: &Frame, live: &[Epoch]) -> Result<Passed, DropReason> {
         self.take_token(now)?;
         match frame.kind() {
-            FrameKind::Packet if frame.flags() != Flags::for_epoch(self.epoch) => Err(DropReason::Epoch),
             FrameKind::Packet => {
-                Packet::from_bytes(frame.body()).map(Passed::Packet).map_err(|_| DropReason::Malformed)
+                let named = live.iter().rev().find(|epoch| frame.flags().is_for(**epoch)).ok_or(DropReason::Epoch)?;
+                let packet = Packet::from_bytes(frame.body()).map_err(|_| DropReason::Malformed)?;
+                Ok(Passed::Packet(*named, packet))
             }
             FrameKind::Want if self.client => {
                 veilpost_packet::frame::Want::decode(frame.body()).map(Passed::Want).map_err(|_| DropReason::Malformed)
@@ -231,10 +240,14 @@ impl Gate {
         }
     }
 
-    fn take_token(&mut self, now: Timestamp) -> Result<(), DropReason> {
+    fn fill(&mut self, now: Timestamp) {
         let elapsed = now.since(self.filled).as_secs_f64();
         self.filled = self.filled.max(now);
         self.tokens = (self.tokens + elapsed * self.per_second).min(self.depth);
+    }
+
+    fn take_token(&mut self, now: Timestamp) -> Result<(), DropReason> {
+        self.fill(now);
         if self.tokens < 1.0 {
             return Err(DropReason::Rate);
         }
@@ -247,9 +260,14 @@ impl Gate {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use veilpost_packet::{frame::Want, geometry::PACKET, time::Tick};
+    use veilpost_packet::{
+        frame::{Flags, Want},
+        geometry::PACKET,
+        time::Tick,
+    };
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+    const LIVE: [Epoch; 2] = [Epoch(4), Epoch(7)];
 
     fn packet_frame(epoch: u64) -> Frame {
         Frame::new(FrameKind::Packet, Flags::for_epoch(Epoch(epoch)), &[1; PACKET]).unwrap()
@@ -297,12 +315,12 @@ mod tests {
     #[test]
     fn a_clients_bucket_holds_64_frames_and_fills_at_a_quarter_above_its_rate() {
         let params = Params::standard();
-        let mut gate = Gate::client(NOW, &params, Epoch(4));
-        let burst = (0..100).filter(|_| gate.pass(NOW, &packet_frame(4)).is_ok()).count();
+        let mut gate = Gate::client(NOW, &params);
+        let burst = (0..100).filter(|_| gate.pass(NOW, &packet_frame(4), &LIVE).is_ok()).count();
         assert_eq!(burst, 64);
-        assert_eq!(gate.pass(NOW, &packet_frame(4)).unwrap_err(), DropReason::Rate);
+        assert_eq!(gate.pass(NOW, &packet_frame(4), &LIVE).unwrap_err(), DropReason::Rate);
         let later = NOW + Duration::from_secs(40);
-        let refilled = (0..100).filter(|_| gate.pass(later, &packet_frame(4)).is_ok()).count();
+        let refilled = (0..100).filter(|_| gate.pass(later, &packet_frame(4), &LIVE).is_ok()).count();
         assert_eq!(refilled, (40.0 * params.client_rate() * 1.25) as usize);
     }
 
@@ -310,7 +328,7 @@ mod tests {
     fn an_honest_clients_clock_passes_for_a_day() {
         let params = Params::standard();
         let mut rng = veilpost_packet::random::seeded([5; 32]);
-        let mut gate = Gate::client(NOW, &params, Epoch(4));
+        let mut gate = Gate::client(NOW, &params);
         let (mut now, gap) = (NOW, Duration::from_secs_f64(1.0 / params.client_rate()));
         while now < NOW + Duration::from_secs(86_400) {
             now = now + veilpost_packet::random::exponential(&mut rng, gap);
@@ -320,27 +338,46 @@ mod tests {
 
     #[test]
     fn a_node_links_bucket_has_a_cap_too() {
-        let mut gate = Gate::node(NOW, 100, Epoch(4));
-        assert_eq!((0..1_000).filter(|_| gate.pass(NOW, &packet_frame(4)).is_ok()).count(), 125);
+        let mut gate = Gate::node(NOW, 100);
+        assert_eq!((0..1_000).filter(|_| gate.pass(NOW, &packet_frame(4), &LIVE).is_ok()).count(), 125);
     }
 
     #[test]
-    fn packets_of_the_other_parity_are_not_unwrapped() {
-        let mut gate = Gate::node(NOW, 100, Epoch(4));
-        assert_eq!(gate.pass(NOW, &packet_frame(5)).unwrap_err(), DropReason::Epoch);
+    fn a_packet_passes_for_a_live_epoch_alone() {
+        let mut gate = Gate::node(NOW, 100);
+        for (epoch, live) in [(4, Some(4)), (7, Some(7)), (20, Some(4)), (5, None), (6, None)] {
+            let passed = match gate.pass(NOW, &packet_frame(epoch), &LIVE) {
+                Ok(Passed::Packet(named, _)) => Ok(named),
+                other => Err(other.unwrap_err()),
+            };
+            assert_eq!(passed, live.map(Epoch).ok_or(DropReason::Epoch), "{epoch}");
+        }
+        let apart = [Epoch(4), Epoch(20)];
+        assert!(matches!(gate.pass(NOW, &packet_frame(4), &apart), Ok(Passed::Packet(Epoch(20), _))));
+        assert_eq!(gate.pass(NOW, &packet_frame(4), &[]).unwrap_err(), DropReason::Epoch);
+    }
+
+    #[test]
+    fn a_clients_bucket_follows_the_document_in_force() {
+        let (mut gate, slow) = (Gate::client(NOW, &Params::hurried(8)), Params::standard());
+        while gate.pass(NOW, &packet_frame(4), &LIVE).is_ok() {}
+        gate.follow(NOW, &slow);
+        let later = NOW + Duration::from_secs(40);
+        let refilled = (0..100).filter(|_| gate.pass(later, &packet_frame(4), &LIVE).is_ok()).count();
+        assert_eq!(refilled, (40.0 * slow.client_rate() * 1.25) as usize);
     }
 
     #[test]
     fn a_client_sends_packets_and_wants_and_a_node_packets_alone() {
         let want = Want { mailbox: NodeId([1; 32]), first: Tick(3), count: 1 }.to_frame();
-        let mut client = Gate::client(NOW, &Params::standard(), Epoch(4));
-        assert!(matches!(client.pass(NOW, &want), Ok(Passed::Want(_))));
-        let mut node = Gate::node(NOW, 100, Epoch(4));
-        assert_eq!(node.pass(NOW, &want).unwrap_err(), DropReason::Kind);
+        let mut client = Gate::client(NOW, &Params::standard());
+        assert!(matches!(client.pass(NOW, &want, &LIVE), Ok(Passed::Want(_))));
+        let mut node = Gate::node(NOW, 100);
+        assert_eq!(node.pass(NOW, &want, &LIVE).unwrap_err(), DropReason::Kind);
         for kind in [FrameKind::Dummy, FrameKind::Hello, FrameKind::Document, FrameKind::Digest] {
             let frame = Frame::new(kind, Flags::default(), &[]).unwrap();
-            assert_eq!(client.pass(NOW, &frame).unwrap_err(), DropReason::Kind, "{kind:?}");
-            assert_eq!(node.pass(NOW, &frame).unwrap_err(), DropReason::Kind, "{kind:?}");
+            assert_eq!(client.pass(NOW, &frame, &LIVE).unwrap_err(), DropReason::Kind, "{kind:?}");
+            assert_eq!(node.pass(NOW, &frame, &LIVE).unwrap_err(), DropReason::Kind, "{kind:?}");
         }
     }
 }

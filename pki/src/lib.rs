@@ -6,6 +6,7 @@
 //! | [`params`] | what the authorities decide for everyone: rates, delays, limits, with the range each may have |
 //! | [`document`] | the epoch's agreed view of the network, and its decoding |
 //! | [`signed`] | signatures of authorities, the threshold, and the one way from bytes to a [`Document`] |
+//! | [`documents`] | the documents known at one time, and which of them counts when |
 //! | [`topology`] | layers, weighted choice of routes, placement of boxes |
 //! | [`admission`] | who may send packets where, how fast, how long they may wait; why one is dropped |
 //! | [`schedule`] | when epochs begin, and the phases of a voting round |
@@ -20,6 +21,7 @@
 pub mod admission;
 pub mod descriptor;
 pub mod document;
+pub mod documents;
 pub mod layers;
 pub mod network;
 pub mod params;
@@ -34,6 +36,7 @@ pub mod wire;
 
 pub use descriptor::{Descriptor, Role};
 pub use document::{Relay, View};
+pub use documents::{Documents, NotTaken};
 pub use network::NetworkFile;
 pub use params::Params;
 pub use schedule::Schedule;

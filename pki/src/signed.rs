@@ -339,18 +339,28 @@ impl UnverifiedDocument {
     /// # Errors
     /// In words for a person.
     pub fn verify(self, authorities: &AuthoritySet, now: Timestamp) -> Result<Document, DocumentError> {
-        let (valid_after, valid_until) = (self.view.valid_after, self.view.valid_until);
+        let early = now < self.view.valid_after;
+        let document = self.verify_early(authorities, now)?;
+        if early { Err(DocumentError::NotYetValid) } else { Ok(document) }
+    }
+
+    /// As [`UnverifiedDocument::verify`], but takes a document up to an epoch before it comes into force: for those who keep
+    /// several and switch by network time.
+    ///
+    /// # Errors
+    /// In words for a person.
+    pub fn verify_early(self, authorities: &AuthoritySet, now: Timestamp) -> Result<Document, DocumentError> {
         let document = self.verify_timelessly(authorities)?;
-        if now < valid_after {
+        if now + document.params.epoch < document.valid_after {
             return Err(DocumentError::NotYetValid);
         }
-        if now >= valid_until {
+        if now >= document.valid_until {
             return Err(DocumentError::Expired);
         }
         Ok(document)
     }
 
-    /// The same without the time, for who keeps documents ahead of their time: relays and authorities.
+    /// The same at any time, for who keeps documents beyond theirs: authorities.
     ///
     /// # Errors
     /// In words for a person.

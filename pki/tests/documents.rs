@@ -152,6 +152,16 @@ fn a_document_is_valid_from_its_first_moment_until_just_before_its_last() {
 }
 
 #[test]
+fn an_early_document_is_taken_an_epoch_ahead_by_who_asks_for_it() {
+    let bytes = sign_view(&view(), &authorities(4));
+    let at = |now| UnverifiedDocument::from_bytes(&bytes).unwrap().verify_early(&set(), now);
+    let (first, epoch, tiny) = (view().valid_after, view().params.epoch, Duration::from_nanos(1));
+    assert!(at(first - epoch).is_ok() && at(first).is_ok());
+    assert_eq!(at(first - epoch - tiny).unwrap_err(), DocumentError::NotYetValid);
+    assert_eq!(at(view().valid_until).unwrap_err(), DocumentError::Expired);
+}
+
+#[test]
 fn any_changed_byte_leaves_too_few_signatures_or_no_document() {
     let bytes = sign_view(&view(), &authorities(3));
     for at in (0..bytes.len()).step_by(7) {

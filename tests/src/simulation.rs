@@ -350,7 +350,7 @@ impl Simulation {
     }
 
     fn deliver(&mut self, to: NodeNumber, message: Message) {
-        let now = self.now;
+        let (now, epoch) = (self.now, self.document.epoch);
         match message {
             Message::Packet { from, packet } if to < self.relays.len() => {
                 self.note(to, 1, packet.as_bytes().len());
@@ -358,7 +358,7 @@ impl Simulation {
                 let relay = self.relays.get_mut(to).expect("in range");
                 if let Ok(unwrapped) = unwrap(&relay.secret, &packet) {
                     let origin = Origin::Node { id, place: from };
-                    let _counted = relay.engine.handle_unwrapped(now, origin, unwrapped);
+                    let _counted = relay.engine.handle_unwrapped(now, epoch, origin, unwrapped);
                 }
             }
             Message::Packet { packet, .. } => {
@@ -371,7 +371,13 @@ impl Simulation {
                     return;
                 };
                 let holder = SigningSecret::from_seed(&mailbox.seed);
-                let arrived = Arrived { at: now, surb, request: Request::check(command, &network, &holder) };
+                let arrived = Arrived {
+                    at: now,
+                    epoch: self.document.epoch,
+                    document: self.document.hash(),
+                    surb,
+                    request: Request::check(command, &network, &holder),
+                };
                 if let Some(engine) = &mut mailbox.engine {
                     engine.handle_commands(now, vec![arrived]);
                 }
@@ -394,12 +400,13 @@ impl Simulation {
         let Some((_, relay_number, address)) = self.clients.get(client).and_then(|client| client.link.as_ref()) else {
             return;
         };
+        let epoch = self.document.epoch;
         let (address, relay) = (*address, self.relays.get_mut(*relay_number).expect("a relay"));
         match frame.kind() {
             FrameKind::Packet => {
                 let packet = Packet::from_bytes(frame.body()).expect("a frame's body is a packet");
                 if let Ok(unwrapped) = unwrap(&relay.secret, &packet) {
-                    let _counted = relay.engine.handle_unwrapped(self.now, Origin::Session(address), unwrapped);
+                    let _counted = relay.engine.handle_unwrapped(self.now, epoch, Origin::Session(address), unwrapped);
                 }
             }
             FrameKind::Want => relay.engine.handle_want(&address, &Want::decode(frame.body()).expect("a want")),
@@ -428,7 +435,7 @@ impl Simulation {
         for number in 0..self.relays.len() {
             let (mut packets, mut frames) = (Vec::new(), Vec::new());
             let relay = self.relays.get_mut(number).expect("in range");
-            let place = relay.engine.place();
+            let place = relay.engine.place().expect("the document lists it");
             let _on_disk = relay.engine.take_new_tags();
             packets.extend(std::iter::from_fn(|| relay.engine.poll_forward(now)));
             frames.extend(std::iter::from_fn(|| relay.engine.poll_downlink(now)));
@@ -454,10 +461,10 @@ impl Simulation {
     fn poll_mailbox(&mut self, number: usize) {
         let mailbox = self.mailboxes.get_mut(number).expect("in range");
         let (id, Some(engine)) = (mailbox.id, &mut mailbox.engine) else { return };
-        let replies: Vec<(Surb, Vec<u8>)> = std::iter::from_fn(|| engine.poll_reply(self.now)).collect();
+        let replies: Vec<(Epoch, Surb, Vec<u8>)> = std::iter::from_fn(|| engine.poll_reply(self.now)).collect();
         // A full disk: the same tags are published when there is room.
         let digest = engine.poll_digest(self.now).unwrap_or_default();
-        for (surb, plaintext) in replies {
+        for (_, surb, plaintext) in replies {
             let to = self.by_id.get(&NodeId(surb.first_hop())).copied();
             if let (Some(to), Ok(packet)) = (to, surb.reply(&plaintext)) {
                 self.send(to, Message::Packet { from: Place::Mailbox, packet });

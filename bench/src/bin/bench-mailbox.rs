@@ -27,7 +27,7 @@ use veilpost_packet::{
     primitives::SigningSecret,
     random::seeded,
     sphinx::{Hop, SphinxSecret, Surb},
-    time::{Day, Timestamp},
+    time::{Day, Epoch, Timestamp},
 };
 use veilpost_pki::Params;
 
@@ -48,6 +48,8 @@ const ROUNDS: usize = 5;
 /// sled's cache in the mailbox's own store.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 const NETWORK: NetworkId = NetworkId([1; 32]);
+const EPOCH: Epoch = Epoch(1);
+const DOCUMENT: DocumentHash = DocumentHash([2; 8]);
 
 fn main() -> ExitCode {
     let Arguments { options, dir } = Arguments::parse();
@@ -90,7 +92,7 @@ struct Engine {
 
 impl Engine {
     fn open(folder: &Path, clock: Clock) -> Result<Self> {
-        let terms = Terms { network: NETWORK, document: DocumentHash([2; 8]), params: Params::standard() };
+        let terms = Terms { network: NETWORK, document: DOCUMENT, params: Params::standard() };
         let limits = Limits { quota_bytes: 1 << 40, free_disk_floor: 0 };
         let secret = holder();
         let store = SledStore::open(folder)?;
@@ -105,7 +107,13 @@ impl Engine {
     /// Decides one batch and takes its replies, encoded, as the daemon does later.
     fn batch(&mut self, requests: impl Iterator<Item = Request>) -> usize {
         let now = self.clock.now();
-        let arrived = requests.map(|request| Arrived { at: now, surb: self.surb.clone(), request });
+        let arrived = requests.map(|request| Arrived {
+            at: now,
+            epoch: EPOCH,
+            document: DOCUMENT,
+            surb: self.surb.clone(),
+            request,
+        });
         self.mailbox.handle_commands(now, arrived.collect());
         std::iter::from_fn(|| self.mailbox.poll_reply(Timestamp::FAR_FUTURE).map(black_box)).count()
     }

@@ -287,11 +287,15 @@ fn engine_us(bed: &Bed, unwrapped: Vec<Unwrapped>) -> Result<(f64, f64)> {
         let started = process::thread_time();
         let now = clock.now();
         for unwrapped in batch {
-            engine.handle_unwrapped(now, origin, unwrapped).map_err(|reason| format!("dropped: {}", reason.name()))?;
+            engine
+                .handle_unwrapped(now, bed.document.epoch, origin, unwrapped)
+                .map_err(|reason| format!("dropped: {}", reason.name()))?;
         }
         let tags = engine.take_new_tags();
         let logging = process::thread_time();
-        loaded.log.append(&tags)?;
+        for (_, tags) in &tags {
+            loaded.log.append(tags)?;
+        }
         let logged = process::thread_time() - logging;
         // Far enough ahead that everything is due: the queue is as short here as it is with packets without delay.
         let mut sent = Vec::with_capacity(8);

@@ -1,28 +1,41 @@
 //! The one thread that owns engine, store and replay table: commands are gathered while a flush runs, so that one flush
 //! serves many (group commit).
 
-use super::{digests::Publisher, links::Outbounds, metrics::Metrics};
+use super::{
+    digests::Publisher,
+    links::{LINK_QUEUE, follow_entry},
+    metrics::Metrics,
+};
 use crate::{
-    engine::{Arrived, Mailbox},
+    engine::{Arrived, Mailbox, Terms},
     sled_store::SledStore,
 };
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::Duration,
 };
-use veilpost_daemon::{clock::Clock, stop::Failure, taglog::TagLog};
+use tokio::{runtime::Handle, sync::watch};
+use veilpost_daemon::{
+    clock::Clock,
+    epochs::{EpochChange, LiveEpochs},
+    links::Dialed,
+    stop::Failure,
+    taglog::Loaded,
+};
+use veilpost_link::Endpoint;
 use veilpost_packet::{
     frame::{Flags, Frame, FrameKind, Want},
     ids::NodeId,
-    replay::{TagKey, TagRefused, TagTable},
+    replay::TagRefused,
     sphinx::ReplayTag,
     time::{Epoch, Timestamp},
 };
-use veilpost_pki::admission::DropReason;
+use veilpost_pki::{admission::DropReason, document::Place};
 
 /// Inputs that wait for the core; beyond it the workers wait, and behind them packets are dropped and counted.
 pub(super) const INPUTS: usize = 1_024;
@@ -39,24 +52,62 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub(super) enum Input {
     /// A command, with the replay tag of its packet.
     Command(ReplayTag, Box<Arrived>),
-    /// The link to an entry came up.
-    EntryUp(NodeId),
+    /// Documents or live epochs are others.
+    Epochs(Box<EpochChange>),
+    /// The link to an entry, of our counting, came up.
+    EntryUp(NodeId, u64),
     /// The link to an entry went down.
-    EntryDown(NodeId),
+    EntryDown(NodeId, u64),
     /// An entry lacks digests.
     Want(NodeId, Want),
     /// Take no more, let replies leave, end.
     Stop,
 }
 
+/// The links that this mailbox dials.
+#[derive(Debug)]
+pub(super) struct Outbounds {
+    /// Of layer 1: where replies go.
+    pub mixes: Dialed,
+    /// Where digests go.
+    pub entries: Dialed,
+    /// Links to entries so far: tells one from the one that takes its place.
+    count: u64,
+    inputs: SyncSender<Input>,
+    runtime: Handle,
+}
+
+impl Outbounds {
+    /// No links yet. Must be called inside a tokio runtime.
+    pub(super) fn new(endpoint: &Endpoint, live: &watch::Receiver<Arc<LiveEpochs>>, inputs: SyncSender<Input>) -> Self {
+        let dialed = || Dialed::new(endpoint.clone(), LINK_QUEUE, live.clone());
+        Self { mixes: dialed(), entries: dialed(), count: 0, inputs, runtime: Handle::current() }
+    }
+
+    /// Dials who is new in the live epochs and leaves who is in none.
+    fn follow(&mut self, live: &LiveEpochs) {
+        // Nothing comes back over links to mixes.
+        drop(self.mixes.follow(&live.next_hops()));
+        let entries = live.relays(|_, to| to == Place::Entry);
+        for (entry, events) in self.entries.follow(&entries) {
+            self.count += 1;
+            self.runtime.spawn(follow_entry(entry, self.count, events, self.inputs.clone()));
+        }
+    }
+
+    /// Links that are down.
+    pub(super) fn down(&self) -> usize {
+        self.mixes.down() + self.entries.down()
+    }
+}
+
 pub(super) struct Core {
     pub engine: Mailbox<SledStore>,
-    pub tag_key: TagKey,
-    pub tags: TagTable,
-    pub log: TagLog,
+    /// Replay memory of each live epoch.
+    pub memory: BTreeMap<Epoch, Loaded>,
+    pub live: Arc<LiveEpochs>,
     pub clock: Clock,
-    pub epoch: Epoch,
-    pub outbound: Arc<Outbounds>,
+    pub outbound: Outbounds,
     pub publisher: Publisher,
     pub metrics: Arc<Metrics>,
     pub folder: PathBuf,
@@ -70,7 +121,8 @@ impl Core {
         self.measure_disk();
         loop {
             let now = self.clock.now();
-            let wake = self.engine.next_wake().min(self.publisher.next_wake(now)).since(now).min(IDLE);
+            let wake =
+                self.engine.next_wake().min(self.publisher.next_wake(now)).since(now).clamp(Duration::ZERO, IDLE);
             let mut batch = Vec::new();
             match inputs.recv_timeout(wake) {
                 Ok(input) => batch.push(input),
@@ -83,8 +135,9 @@ impl Core {
                 match input {
                     Input::Command(tag, arrived) if stop_at.is_none() => self.admit(&mut commands, tag, *arrived)?,
                     Input::Command(..) => drop(self.metrics.dropped(DropReason::Stopped).inc()),
-                    Input::EntryUp(entry) => self.publisher.link_up(entry),
-                    Input::EntryDown(entry) => self.publisher.link_down(&entry),
+                    Input::Epochs(change) => self.follow(*change),
+                    Input::EntryUp(entry, link) => self.publisher.link_up(entry, link),
+                    Input::EntryDown(entry, link) => self.publisher.link_down(&entry, link),
                     Input::Want(entry, want) => self.publisher.want(&entry, &want),
                     Input::Stop => stop_at = Some(self.clock.now() + DRAIN),
                 }
@@ -97,12 +150,45 @@ impl Core {
         }
     }
 
+    /// Documents or live epochs are others.
+    pub(super) fn follow(&mut self, change: EpochChange) {
+        match change {
+            EpochChange::Open { live, opened } => {
+                self.memory.extend(opened.into_iter().map(|opened| (opened.epoch, opened.memory)));
+                for epoch in live.iter() {
+                    if let Some(memory) = self.memory.get_mut(&epoch.document.epoch) {
+                        memory.table.raise_capacity(epoch.tags_max);
+                    }
+                }
+                self.outbound.follow(&live);
+                self.publisher.forget_others(&self.outbound.entries);
+                self.live = live;
+            }
+            EpochChange::Close(epochs) => self.memory.retain(|epoch, _| !epochs.contains(epoch)),
+        }
+    }
+
+    /// Takes up the document in force at `now`. False if there is none that lists this mailbox: nobody would expect a digest.
+    fn in_force(&mut self, now: Timestamp) -> bool {
+        let Some(document) = self.live.documents().in_force(now) else { return false };
+        let listed = self.live.get(document.epoch).is_some();
+        if self.engine.terms().document != document.hash() {
+            let terms = Terms { network: document.network, document: document.hash(), params: document.params.clone() };
+            self.engine.set_terms(now, terms);
+        }
+        listed
+    }
+
     /// "Tags are checked after the MAC, written before the packet leaves": here, before anything follows from it.
     fn admit(&mut self, commands: &mut Vec<Arrived>, tag: ReplayTag, arrived: Arrived) -> Result<(), Failure> {
-        let tag = self.tag_key.shorten(&tag.0);
-        match self.tags.check_and_insert(tag) {
+        let Some(memory) = self.memory.get_mut(&arrived.epoch) else {
+            self.metrics.dropped(DropReason::Epoch).inc();
+            return Ok(());
+        };
+        let tag = memory.key.shorten(&tag.0);
+        match memory.table.check_and_insert(tag) {
             Ok(()) => {
-                self.log.append(&[tag]).map_err(Failure::runtime)?;
+                memory.log.append(&[tag]).map_err(Failure::runtime)?;
                 commands.push(arrived);
             }
             Err(TagRefused::Seen) => drop(self.metrics.dropped(DropReason::Replay).inc()),
@@ -113,26 +199,29 @@ impl Core {
 
     fn work(&mut self, commands: Vec<Arrived>) -> Result<(), Failure> {
         let now = self.clock.now();
+        let listed = self.in_force(now);
         if now.since(self.measured) >= MEASURE {
             self.measure_disk();
         }
         if !commands.is_empty() {
             self.engine.handle_commands(now, commands);
         }
-        match self.engine.poll_digest(self.clock.now()) {
-            Ok(Some(digest)) => self.publisher.publish(&digest),
-            Ok(None) => {}
-            // The tags wait for the next tick, on disk where the boxes are.
-            Err(error) => tracing::error!(%error, "no digest could be published"),
+        if listed {
+            match self.engine.poll_digest(self.clock.now()) {
+                Ok(Some(digest)) => self.publisher.publish(&digest),
+                Ok(None) => {}
+                // The tags wait for the next tick, on disk where the boxes are.
+                Err(error) => tracing::error!(%error, "no digest could be published"),
+            }
         }
-        self.publisher.poll(self.clock.now(), &self.engine, &self.outbound);
+        self.publisher.poll(self.clock.now(), &self.engine, &self.outbound.entries);
         let now = self.clock.now();
-        while let Some((surb, plaintext)) = self.engine.poll_reply(now) {
+        while let Some((epoch, surb, plaintext)) = self.engine.poll_reply(now) {
             let to = NodeId(surb.first_hop());
             let frame = surb
                 .reply(&plaintext)
                 .ok()
-                .and_then(|packet| Frame::new(FrameKind::Packet, Flags::for_epoch(self.epoch), packet.as_bytes()).ok());
+                .and_then(|packet| Frame::new(FrameKind::Packet, Flags::for_epoch(epoch), packet.as_bytes()).ok());
             let sent =
                 frame.zip(self.outbound.mixes.get(&to)).is_some_and(|(frame, link)| link.try_send(frame).is_ok());
             if sent {
@@ -142,6 +231,9 @@ impl Core {
             }
         }
         self.metrics.show(&self.engine, &self.outbound);
+        let tables = || self.memory.values().map(|memory| &memory.table);
+        self.metrics.show_tags(tables().map(|table| table.len()).sum(), tables().map(|table| table.memory()).sum());
+        self.metrics.epochs.show(now, &self.live);
         Ok(())
     }
 

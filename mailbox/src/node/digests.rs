@@ -1,8 +1,8 @@
 //! Digests on their way to the entries: each entry's link carries one byte stream, new digests as they come and older ones
 //! when the entry asks.
 
-use super::links::Outbounds;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use veilpost_daemon::links::Dialed;
 use veilpost_packet::{
     digest::SignedDigest,
     frame::{FrameKind, RecordCutter, Want},
@@ -27,6 +27,8 @@ pub(super) trait History {
 
 #[derive(Debug, Default)]
 struct Stream {
+    /// Which of our links to the entry it is for.
+    link: u64,
     cutter: RecordCutter,
     /// Next tick of the history that is still to be read, and the last one wanted.
     history: Option<(Tick, Tick)>,
@@ -40,12 +42,18 @@ pub(super) struct Publisher {
 
 impl Publisher {
     /// A link is new: its stream begins at a record's border.
-    pub(super) fn link_up(&mut self, entry: NodeId) {
-        self.streams.insert(entry, Stream::default());
+    pub(super) fn link_up(&mut self, entry: NodeId, link: u64) {
+        self.streams.insert(entry, Stream { link, ..Stream::default() });
     }
 
-    pub(super) fn link_down(&mut self, entry: &NodeId) {
-        self.streams.remove(entry);
+    /// A link is gone; the one that took its place, if any, stays.
+    pub(super) fn link_down(&mut self, entry: &NodeId, link: u64) {
+        self.streams.retain(|id, stream| id != entry || stream.link != link);
+    }
+
+    /// Forgets the entries that we have no link to any more.
+    pub(super) fn forget_others(&mut self, entries: &Dialed) {
+        self.streams.retain(|id, _| entries.get(id).is_some());
     }
 
     pub(super) fn want(&mut self, entry: &NodeId, want: &Want) {
@@ -62,9 +70,9 @@ impl Publisher {
     }
 
     /// Hands frames to the links, as far as they have room.
-    pub(super) fn poll(&mut self, _now: Timestamp, engine: &impl History, outbound: &Outbounds) {
+    pub(super) fn poll(&mut self, _now: Timestamp, engine: &impl History, entries: &Dialed) {
         for (entry, stream) in &mut self.streams {
-            let Some(link) = outbound.entries.get(entry) else { continue };
+            let Some(link) = entries.get(entry) else { continue };
             while link.queued() + ROOM < super::links::LINK_QUEUE {
                 if let Some(frame) = stream.cutter.next_frame(FrameKind::Digest) {
                     // There is room, and nobody else sends on this link.

@@ -1,66 +1,40 @@
 //! Links: from layer-3 mixes come packets, to layer-1 mixes go replies, to entries go digests.
 
 use super::{core::Input, metrics::Metrics};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 use tokio::sync::watch;
-use veilpost_daemon::{clock::Clock, workers::Workers};
-use veilpost_link::{Endpoint, Event, Link, Outbound};
+use veilpost_daemon::{
+    clock::Clock,
+    epochs::LiveEpochs,
+    links::{Accepted, Held},
+    workers::Workers,
+};
+use veilpost_link::{Endpoint, Event, Link};
 use veilpost_packet::{
     frame::{Frame, FrameKind, Hello, Want},
-    ids::NodeId,
+    ids::{LinkKey, NodeId},
+    sphinx::Packet,
+    time::{Epoch, Timestamp},
 };
 use veilpost_pki::{
-    Document, Relay,
-    admission::{Gate, Passed, may_come, may_go},
-    document::Place,
+    Document,
+    admission::{DropReason, Gate, Passed, may_come},
 };
 
 /// Frames that wait for a link: 2.3 MB.
 pub(super) const LINK_QUEUE: usize = 512;
 
-/// The links that this mailbox dials.
-#[derive(Debug)]
-pub(super) struct Outbounds {
-    /// Of layer 1: where replies go.
-    pub mixes: BTreeMap<NodeId, Outbound>,
-    /// Where digests go.
-    pub entries: BTreeMap<NodeId, Outbound>,
-}
-
-impl Outbounds {
-    /// Dials all of the document.
-    pub(super) fn dial(endpoint: &Endpoint, document: &Document, core: &std::sync::mpsc::SyncSender<Input>) -> Self {
-        let hello = Hello::node(document.hash()).to_frame();
-        let dial = |relay: &Relay| {
-            let (hello, address) = (hello.clone(), relay.addresses.first()?);
-            Some(Outbound::start(endpoint.clone(), *address, relay.link_key, LINK_QUEUE, move |_| hello.clone()))
-        };
-        let next = document.relays().filter(|(to, _)| may_go(Place::Mailbox, *to));
-        // Nothing comes back over links to mixes.
-        let mixes = next.filter_map(|(_, relay)| Some((relay.id, dial(relay)?.0))).collect();
-        let entries = document.entries.iter().filter_map(|entry| {
-            let (link, events) = dial(entry)?;
-            tokio::spawn(follow_entry(entry.id, events, core.clone()));
-            Some((entry.id, link))
-        });
-        Self { mixes, entries: entries.collect() }
-    }
-
-    /// Links that are down.
-    pub(super) fn down(&self) -> usize {
-        self.mixes.values().chain(self.entries.values()).filter(|link| !link.is_up()).count()
-    }
-}
-
-async fn follow_entry(
+/// Hands to the core what comes of a link to an entry; ends with the link.
+pub(super) async fn follow_entry(
     entry: NodeId,
+    link: u64,
     mut events: tokio::sync::mpsc::Receiver<Event>,
     core: std::sync::mpsc::SyncSender<Input>,
 ) {
     while let Some(event) = events.recv().await {
         let input = match event {
-            Event::Up { .. } => Input::EntryUp(entry),
-            Event::Down => Input::EntryDown(entry),
+            Event::Up { .. } => Input::EntryUp(entry, link),
+            Event::Down => Input::EntryDown(entry, link),
             Event::Frame(frame) if frame.kind() == FrameKind::Want => match Want::decode(frame.body()) {
                 Ok(want) => Input::Want(entry, want),
                 Err(_) => continue,
@@ -79,9 +53,11 @@ async fn follow_entry(
 /// What the tasks of all links share.
 pub(super) struct Shared {
     pub clock: Clock,
-    pub document: Document,
+    pub live: watch::Receiver<Arc<LiveEpochs>>,
     pub capacity: u32,
-    pub workers: Workers<veilpost_packet::time::Timestamp>,
+    /// With the time of arrival, and the document of the packets' epoch.
+    pub workers: Workers<(Timestamp, Document)>,
+    pub accepted: Accepted,
     pub metrics: Arc<Metrics>,
     pub stopping: watch::Receiver<bool>,
 }
@@ -95,42 +71,56 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
             _ = stopping.wait_for(|&stop| stop) => return,
         };
         let Some(arrival) = arrival else { return };
-        let peer = shared.document.relay_by_link(&arrival.peer).map(|(place, _)| place);
-        if peer.is_some_and(|place| may_come(Place::Mailbox, place)) && Hello::decode(arrival.hello.body()).is_ok() {
-            let link = arrival.admit(Hello::node(shared.document.hash()).to_frame());
-            tokio::spawn(read(Arc::clone(&shared), link));
-        } else {
-            arrival.refuse();
+        let (live, key) = (Arc::clone(&shared.live.borrow()), arrival.peer);
+        let peer = live.peer(&key, may_come).flatten().filter(|_| Hello::decode(arrival.hello.body()).is_ok());
+        match peer.and_then(|id| shared.accepted.take(id)) {
+            Some(held) => {
+                let link = arrival.admit(live.hello());
+                tokio::spawn(read(Arc::clone(&shared), link, key, held));
+            }
+            None => arrival.refuse(),
         }
     }
 }
 
-async fn read(shared: Arc<Shared>, link: Link) {
+async fn read(shared: Arc<Shared>, link: Link, key: LinkKey, _held: Held) {
     // The sender half keeps the link open and sends nothing more.
     let Link { mut receiver, sender: _sender, .. } = link;
-    let mut gate = Gate::node(shared.clock.now(), shared.capacity, shared.document.epoch);
-    let (mut batch, mut stopping) = (Vec::<Frame>::new(), shared.stopping.clone());
+    let mut gate = Gate::node(shared.clock.now(), shared.capacity);
+    let (mut batch, mut stopping, mut changed) = (Vec::<Frame>::new(), shared.stopping.clone(), shared.live.clone());
     loop {
         batch.clear();
         let more = tokio::select! {
             received = receiver.recv_batch(&mut batch, usize::MAX) => matches!(received, Ok(1..)),
+            // Once no live document gives it business here, it goes.
+            Ok(()) = changed.changed() => matches!(changed.borrow().peer(&key, may_come), Some(Some(_))),
             _ = stopping.wait_for(|&stop| stop) => false,
         };
         if !more {
             return;
         }
-        let now = shared.clock.now();
-        let mut packets = Vec::with_capacity(batch.len());
+        let (now, live) = (shared.clock.now(), Arc::clone(&shared.live.borrow()));
+        let mut packets = Vec::<(Epoch, Vec<Packet>)>::new();
         for frame in &batch {
             shared.metrics.packets_in.inc();
-            match gate.pass(now, frame) {
-                Ok(Passed::Packet(packet)) => packets.push(packet),
+            match gate.pass(now, frame, live.numbers()) {
+                Ok(Passed::Packet(epoch, packet)) => match packets.iter_mut().find(|(of, _)| *of == epoch) {
+                    Some((_, same)) => same.push(packet),
+                    None => packets.push((epoch, vec![packet])),
+                },
                 Ok(Passed::Want(_)) => {}
                 Err(reason) => drop(shared.metrics.dropped(reason).inc()),
             }
         }
-        if let Err(dropped) = shared.workers.submit(now, packets) {
-            shared.metrics.dropped(veilpost_pki::admission::DropReason::Overload).inc_by(dropped as u64);
+        for (epoch, packets) in packets {
+            let Some(live) = live.get(epoch) else { continue };
+            // What the peer is in the packets' own epoch counts.
+            let from = live.document.relay_by_link(&key).is_some_and(|(place, _)| may_come(live.place, place));
+            if !from {
+                shared.metrics.dropped(DropReason::From).inc_by(packets.len() as u64);
+            } else if let Err(lost) = shared.workers.submit((now, live.document.clone()), &live.secret, packets) {
+                shared.metrics.dropped(DropReason::Overload).inc_by(lost as u64);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the operator sees: aggregates, no ids.
 
-use super::links::Outbounds;
+use super::core::Outbounds;
 use crate::{
     engine::{Counters, Mailbox},
     store::BoxStore,
@@ -10,6 +10,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+use veilpost_daemon::metrics::EpochMetrics;
 use veilpost_pki::admission::DropReason;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,6 +29,9 @@ pub(super) struct Metrics {
     tombstones: Gauge,
     waiting_replies: Gauge,
     links_down: Gauge,
+    tags: Gauge,
+    tags_memory: Gauge,
+    pub epochs: EpochMetrics,
 }
 
 impl Metrics {
@@ -43,12 +47,21 @@ impl Metrics {
         registry.register("tombstones", "Tombstones held", metrics.tombstones.clone());
         registry.register("waiting_replies", "Replies that wait for their time", metrics.waiting_replies.clone());
         registry.register("links_down", "Links to mixes and entries that are down", metrics.links_down.clone());
+        registry.register("replay_tags", "Tags in the replay tables of live epochs", metrics.tags.clone());
+        registry.register("replay_bytes", "Memory of the replay tables", metrics.tags_memory.clone());
+        metrics.epochs.register(&mut registry);
         (metrics, registry)
     }
 
     /// The counter of a reason.
     pub(super) fn dropped(&self, reason: DropReason) -> Counter {
         self.dropped.get_or_create_owned(&Word { word: reason.name() })
+    }
+
+    /// Shows the replay tables.
+    pub(super) fn show_tags(&self, tags: usize, bytes: usize) {
+        self.tags.set(i64::try_from(tags).unwrap_or(i64::MAX));
+        self.tags_memory.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Takes over what the engine has counted.

@@ -2,9 +2,9 @@
 
 use super::{
     Config,
-    core::{Core, INPUTS, Input},
+    core::{Core, INPUTS, Input, Outbounds},
     digests::Publisher,
-    links::{Outbounds, Shared, accept},
+    links::{Shared, accept},
     metrics::Metrics,
 };
 use crate::{
@@ -12,26 +12,29 @@ use crate::{
     sled_store::SledStore,
 };
 use std::{
+    collections::BTreeMap,
     sync::{Arc, mpsc},
     time::Duration,
 };
-use tokio::{
-    sync::{oneshot, watch},
-    task::JoinSet,
-};
+use tokio::sync::{oneshot, watch};
 use veilpost_daemon::{
-    clock::Clock, identity::NodeKeys, keys, metrics::MetricsServer, network, stop::Failure, workers::Workers,
+    clock::Clock, epochs::LiveEpochs, identity::NodeKeys, keys, links::Accepted, metrics::MetricsServer, start::Epochs,
+    stop::Failure, workers::Workers,
 };
 use veilpost_link::Endpoint;
 use veilpost_packet::{
     command::Command,
-    ids::NodeId,
+    ids::{DocumentHash, NodeId},
     primitives::SigningSecret,
     random::seeded,
     sphinx::{Reject, Unwrapped},
     time::Timestamp,
 };
-use veilpost_pki::{Document, admission::DropReason, admission::may_go, document::Place};
+use veilpost_pki::{
+    Document, Params, Role,
+    admission::{DropReason, may_go},
+    document::Place,
+};
 
 /// How long closing links may take after the drain.
 const CLOSE: Duration = Duration::from_secs(3);
@@ -74,20 +77,14 @@ impl veilpost_daemon::command::Relay for Node {
 }
 
 impl Node {
-    /// Opens keys, document, tag log, store and socket, and starts to serve. Must be called inside a tokio runtime.
+    /// Opens keys, documents, tag logs, store and socket, and starts to serve as soon as a document in force lists this
+    /// mailbox. Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// [`Failure`]; nothing has been accepted then.
     pub async fn start(config: Config) -> Result<Self, Failure> {
         let clock = Clock::start();
-        let network = network::load_network(&config.node.network).map_err(Failure::config)?;
-        let document = network::load_document(&config.node.document, &network, clock.now()).map_err(Failure::config)?;
-        let keys = NodeKeys::load(&config.node.data_dir).map_err(Failure::config)?;
-        if keys.listed(&document).map_err(Failure::config)?.0 != Place::Mailbox {
-            return Err(Failure::Config("the network document lists this node in another role".into()));
-        }
-        let capacity = network::tag_capacity(&document, config.node.capacity);
-        let (secret, loaded) = keys.open_epoch(&document, capacity).map_err(Failure::runtime)?;
+        let (epochs, first) = Epochs::open(&config.node, Role::Mailbox, clock)?;
         let (metrics, registry) = Metrics::new();
         let metrics_server = match config.node.metrics {
             Some(address) => Some(MetricsServer::start(address, registry).await.map_err(Failure::runtime)?),
@@ -98,9 +95,10 @@ impl Node {
             Failure::Runtime(format!("{}: {error}; another veilpost-mailbox may be using it", folder.display()))
         })?;
         let limits = veilpost_link::Limits::default();
-        let endpoint = Endpoint::bind(config.node.listen, &keys.link, limits).map_err(Failure::runtime)?;
+        let endpoint = Endpoint::bind(config.node.listen, &epochs.keys.link, limits).map_err(Failure::runtime)?;
 
-        let terms = Terms { network: document.network, document: document.hash(), params: document.params.clone() };
+        // Until a document is in force, which comes with the core's first look at the time.
+        let terms = Terms { network: epochs.network, document: DocumentHash::default(), params: Params::standard() };
         let rng = seeded(*keys::fresh().map_err(Failure::runtime)?.expose());
         let signing = own_identity(&config)?;
         let holder = own_identity(&config)?;
@@ -108,36 +106,49 @@ impl Node {
         let metrics = Arc::new(metrics);
         let (inputs, received) = mpsc::sync_channel(INPUTS);
         let (stop, stopping) = watch::channel(false);
-        let done = worker(document.clone(), holder, inputs.clone(), Arc::clone(&metrics));
-        let workers = Workers::start(secret, done).map_err(Failure::runtime)?;
-        let outbound = Arc::new(Outbounds::dial(&endpoint, &document, &inputs));
-        let core = Core {
+        let done = worker(holder, inputs.clone(), Arc::clone(&metrics));
+        let workers = Workers::start(done).map_err(Failure::runtime)?;
+        let mut core = Core {
             engine: engine.map_err(Failure::runtime)?,
-            tag_key: loaded.key,
-            tags: loaded.table,
-            log: loaded.log,
+            memory: BTreeMap::new(),
+            live: Arc::new(LiveEpochs::default()),
             clock,
-            epoch: document.epoch,
-            outbound,
+            outbound: Outbounds::new(&endpoint, &epochs.live(), inputs.clone()),
             publisher: Publisher::default(),
             metrics: Arc::clone(&metrics),
             folder: config.node.data_dir.clone(),
             measured: Timestamp::ZERO,
         };
+        core.follow(first);
         let (ended, core_end) = oneshot::channel();
         let run = move || {
             // Nobody waits any more: the process is ending.
             let _ = ended.send(core.run(&received));
         };
         std::thread::Builder::new().name("mailbox".into()).spawn(run).map_err(Failure::runtime)?;
-        let shared = Shared { clock, document, capacity: config.node.capacity, workers, metrics, stopping };
+        let shared = Shared {
+            clock,
+            live: epochs.live(),
+            capacity: config.node.capacity,
+            workers,
+            accepted: Accepted::default(),
+            metrics,
+            stopping: stopping.clone(),
+        };
+        let core = inputs.clone();
+        epochs.run(&stopping, move |change| {
+            let core = core.clone();
+            // The core may be waiting for its disk.
+            let told = tokio::task::spawn_blocking(move || core.send(Input::Epochs(Box::new(change))).is_ok());
+            async move { told.await.unwrap_or(false) }
+        });
         tokio::spawn(accept(endpoint.clone(), Arc::new(shared)));
-        tracing::info!("serving");
+        tracing::info!("started");
         Ok(Self { endpoint, core: core_end, inputs, stop, _metrics: metrics_server })
     }
 
     /// Serves until `stop` completes; then takes no more packets, lets replies leave (at most 5 s), closes the links and
-    /// marks the tag log as cleanly stopped.
+    /// marks the tag logs as cleanly stopped.
     ///
     /// # Errors
     /// [`Failure::Runtime`] if the tag log failed: the mailbox has stopped then, since it must not answer what it cannot
@@ -157,14 +168,12 @@ impl Node {
             }
         };
         let core = ended.map_err(|_| Failure::Runtime("the mailbox's thread ended by a fault of its own".into()))??;
-        let Core { outbound, log, .. } = core;
-        if let Ok(Outbounds { mixes, entries }) = Arc::try_unwrap(outbound) {
-            let links = mixes.into_values().chain(entries.into_values());
-            let mut closing: JoinSet<()> = links.map(|link| link.close(CLOSE)).collect();
-            while closing.join_next().await.is_some() {}
-        }
+        let Core { outbound, memory, .. } = core;
+        tokio::join!(outbound.mixes.close(CLOSE), outbound.entries.close(CLOSE));
         self.endpoint.close(CLOSE).await;
-        log.close().map_err(Failure::runtime)?;
+        for memory in memory.into_values() {
+            memory.log.close().map_err(Failure::runtime)?;
+        }
         tracing::info!("stopped");
         Ok(())
     }
@@ -176,12 +185,11 @@ fn own_identity(config: &Config) -> Result<SigningSecret, Failure> {
 
 /// What a worker does with unwrapped packets: reads the command and checks its signature, still off the core's thread.
 fn worker(
-    document: Document,
     holder: SigningSecret,
     core: mpsc::SyncSender<Input>,
     metrics: Arc<Metrics>,
-) -> impl Fn(Timestamp, Vec<Result<Unwrapped, Reject>>) -> bool + Send + Sync {
-    move |at, unwrapped| {
+) -> impl Fn((Timestamp, Document), Vec<Result<Unwrapped, Reject>>) -> bool + Send + Sync {
+    move |(at, document), unwrapped| {
         for result in unwrapped {
             let input =
                 result.map_err(DropReason::from).and_then(|unwrapped| command(&document, &holder, at, unwrapped));
@@ -198,7 +206,7 @@ fn worker(
     }
 }
 
-/// A mailbox is a last hop only, and answers only through mixes of layer 1.
+/// A mailbox is a last hop only, and answers only through mixes of layer 1, of the packet's own epoch.
 fn command(
     document: &Document,
     holder: &SigningSecret,
@@ -213,5 +221,5 @@ fn command(
         return Err(DropReason::To);
     }
     let request = Request::check(command, &document.network, holder);
-    Ok(Input::Command(tag, Box::new(Arrived { at, surb, request })))
+    Ok(Input::Command(tag, Box::new(Arrived { at, epoch: document.epoch, document: document.hash(), surb, request })))
 }

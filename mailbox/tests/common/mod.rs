@@ -17,11 +17,13 @@ use veilpost_packet::{
     primitives::{Secret32, SigningSecret},
     random::seeded,
     sphinx::Surb,
-    time::{Day, Tick, Timestamp},
+    time::{Day, Epoch, Tick, Timestamp},
 };
 use veilpost_pki::Params;
 
 pub(crate) const NETWORK: NetworkId = NetworkId([1; 32]);
+pub(crate) const EPOCH: Epoch = Epoch(7);
+pub(crate) const DOCUMENT: DocumentHash = DocumentHash([2; 8]);
 /// Noon of day 20,000.
 pub(crate) const START: Timestamp = Timestamp::from_secs(20_000 * 86_400 + 43_200);
 pub(crate) const TODAY: u32 = 20_000;
@@ -59,7 +61,7 @@ impl<S: BoxStore> Rig<S> {
     }
 
     fn start(&mut self, store: S) -> Result<()> {
-        let terms = Terms { network: NETWORK, document: DocumentHash([2; 8]), params: self.params.clone() };
+        let terms = Terms { network: NETWORK, document: DOCUMENT, params: self.params.clone() };
         self.engine = Some(Mailbox::new(self.now, secret(), terms, self.limits, store, seeded([3; 32]))?);
         Ok(())
     }
@@ -79,13 +81,19 @@ impl<S: BoxStore> Rig<S> {
         let (at, first) = (self.now, self.commands);
         let arrived = commands.into_iter().map(|command| {
             self.commands += 1;
-            Arrived { at, surb: surb(self.commands - 1), request: Request::check(command, &NETWORK, &secret()) }
+            Arrived {
+                at,
+                epoch: EPOCH,
+                document: DOCUMENT,
+                surb: surb(self.commands - 1),
+                request: Request::check(command, &NETWORK, &secret()),
+            }
         });
         let arrived: Vec<_> = arrived.collect();
         let count = arrived.len() as u64;
         self.engine().handle_commands(at, arrived);
         let mut answers = BTreeMap::new();
-        while let Some((surb, reply)) = self.engine().poll_reply(at + LATER) {
+        while let Some((_, surb, reply)) = self.engine().poll_reply(at + LATER) {
             answers.insert(number(&surb), Reply::decode(&reply).unwrap().answer);
         }
         (first..first + count).map(|number| answers.remove(&number).unwrap()).collect()

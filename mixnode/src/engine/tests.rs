@@ -25,6 +25,10 @@ fn engine_with(seed: u8, limits: Limits, tags: usize) -> Engine {
     Engine::new(config, TagKey::new([7; 32]), TagTable::new(tags), seeded([seed; 32])).unwrap()
 }
 
+fn document(engine: &Engine) -> &Document {
+    engine.documents().newest().unwrap()
+}
+
 fn engine(seed: u8) -> Engine {
     engine_with(seed, Limits::default(), 10_000)
 }
@@ -49,7 +53,7 @@ fn session(number: u8) -> SessionAddress {
 }
 
 fn open(engine: &mut Engine, number: u8) -> Result<SessionAddress, SessionRefused> {
-    let known = engine.document().hash();
+    let known = document(engine).hash();
     engine.open_session(NOW, &Hello::client(session(number), known))
 }
 
@@ -84,13 +88,13 @@ fn digest(mailbox: u8, tick: Tick, network: veilpost_packet::ids::NetworkId) -> 
 }
 
 fn tick_now(engine: &Engine) -> Tick {
-    Tick::at(NOW, engine.document().params.tick)
+    Tick::at(NOW, document(engine).params.tick)
 }
 
 #[test]
-fn a_packet_leaves_for_its_next_node_after_its_delay_with_the_epochs_parity() {
+fn a_packet_leaves_for_its_next_node_after_its_delay_with_the_epochs_flags() {
     let mut mix = engine(2);
-    mix.handle_unwrapped(NOW, node(1), to(1, 3)).unwrap();
+    mix.handle_unwrapped(NOW, EPOCH, node(1), to(1, 3)).unwrap();
     let (forwards, _) = run(&mut mix, NOW + SECOND * 10);
     let [(at, forward)] = &forwards[..] else { panic!("one packet leaves") };
     assert_eq!((*at, forward.to, forward.flags), (NOW + SECOND, id(3), Flags::for_epoch(EPOCH)));
@@ -100,7 +104,7 @@ fn a_packet_leaves_for_its_next_node_after_its_delay_with_the_epochs_parity() {
 fn packets_leave_in_order_of_their_due_times() {
     let mut mix = engine(2);
     for (tag, delay) in [(1, 3), (2, 1), (3, 2)] {
-        mix.handle_unwrapped(NOW, node(1), packet(tag, id(3).0, SECOND * delay)).unwrap();
+        mix.handle_unwrapped(NOW, EPOCH, node(1), packet(tag, id(3).0, SECOND * delay)).unwrap();
     }
     let (forwards, _) = run(&mut mix, NOW + SECOND * 10);
     assert_eq!(forwards.iter().map(|(at, _)| at.since(NOW).as_secs()).collect::<Vec<_>>(), [1, 2, 3]);
@@ -120,7 +124,11 @@ fn only_legal_transitions_are_admitted_at_every_node() {
                     (4, 3, _) => Err(DropReason::Session),
                     _ => Err(DropReason::From),
                 };
-                assert_eq!(engine.handle_unwrapped(NOW, node(from), to(1, next)), legal, "{from} to {own} to {next}");
+                assert_eq!(
+                    engine.handle_unwrapped(NOW, EPOCH, node(from), to(1, next)),
+                    legal,
+                    "{from} to {own} to {next}"
+                );
             }
         }
     }
@@ -131,32 +139,33 @@ fn a_client_reaches_layer_one_and_nothing_else() {
     let mut entry = engine(4);
     let client = Origin::Session(open(&mut entry, 200).unwrap());
     open(&mut entry, 201).unwrap();
-    assert_eq!(entry.handle_unwrapped(NOW, client, to(1, 1)), Ok(()));
+    assert_eq!(entry.handle_unwrapped(NOW, EPOCH, client, to(1, 1)), Ok(()));
     for next in [2, 3, 4, 5, 14] {
-        assert_eq!(entry.handle_unwrapped(NOW, client, to(2, next)), Err(DropReason::To), "{next}");
+        assert_eq!(entry.handle_unwrapped(NOW, EPOCH, client, to(2, next)), Err(DropReason::To), "{next}");
     }
-    assert_eq!(entry.handle_unwrapped(NOW, client, packet(3, session(201).0, SECOND)), Err(DropReason::To));
+    assert_eq!(entry.handle_unwrapped(NOW, EPOCH, client, packet(3, session(201).0, SECOND)), Err(DropReason::To));
     let stranger = Origin::Session(session(99));
-    assert_eq!(entry.handle_unwrapped(NOW, stranger, to(4, 1)), Err(DropReason::From));
-    assert_eq!(engine(1).handle_unwrapped(NOW, client, to(5, 2)), Err(DropReason::From));
+    assert_eq!(entry.handle_unwrapped(NOW, EPOCH, stranger, to(4, 1)), Err(DropReason::From));
+    assert_eq!(engine(1).handle_unwrapped(NOW, EPOCH, client, to(5, 2)), Err(DropReason::From));
 }
 
 #[test]
 fn a_delay_above_thirty_means_is_dropped() {
     let mut mix = engine(2);
-    let longest = mix.document().params.max_delay();
-    assert_eq!(mix.handle_unwrapped(NOW, node(1), packet(1, id(3).0, longest)), Ok(()));
+    let longest = document(&mix).params.max_delay();
+    assert_eq!(mix.handle_unwrapped(NOW, EPOCH, node(1), packet(1, id(3).0, longest)), Ok(()));
     let more = longest + Duration::from_nanos(1);
-    assert_eq!(mix.handle_unwrapped(NOW, node(1), packet(2, id(3).0, more)), Err(DropReason::Delay));
+    assert_eq!(mix.handle_unwrapped(NOW, EPOCH, node(1), packet(2, id(3).0, more)), Err(DropReason::Delay));
     assert_eq!(mix.dropped()[&DropReason::Delay], 1);
 }
 
 #[test]
 fn a_delay_beyond_the_keys_life_is_dropped() {
     let mut mix = engine(2);
-    let end = mix.document().valid_until + mix.document().params.key_grace;
-    assert_eq!(mix.handle_unwrapped(end - SECOND, node(1), to(1, 3)), Ok(()));
-    assert_eq!(mix.handle_unwrapped(end, node(1), to(2, 3)), Err(DropReason::KeyLife));
+    let end = document(&mix).valid_until + document(&mix).params.key_grace;
+    assert_eq!(mix.handle_unwrapped(end - SECOND, EPOCH, node(1), to(1, 3)), Ok(()));
+    assert_eq!(mix.handle_unwrapped(end - SECOND / 2, EPOCH, node(1), to(2, 3)), Err(DropReason::KeyLife));
+    assert_eq!(mix.handle_unwrapped(end, EPOCH, node(1), to(2, 3)), Err(DropReason::Epoch));
 }
 
 #[test]
@@ -176,16 +185,16 @@ fn a_route_that_ends_at_a_mix_or_entry_is_dropped() {
         unwrap(&crate::testing::sphinx(2), &packet).unwrap()
     };
     for (own, from) in [(2, 1), (4, 3)] {
-        assert_eq!(engine(own).handle_unwrapped(NOW, node(from), payload.clone()), Err(DropReason::LastHop));
+        assert_eq!(engine(own).handle_unwrapped(NOW, EPOCH, node(from), payload.clone()), Err(DropReason::LastHop));
     }
 }
 
 #[test]
 fn a_packet_that_comes_twice_leaves_once() {
     let mut mix = engine(2);
-    assert_eq!(mix.handle_unwrapped(NOW, node(1), to(1, 3)), Ok(()));
-    assert_eq!(mix.handle_unwrapped(NOW, node(1), to(1, 3)), Err(DropReason::Replay));
-    assert_eq!(mix.handle_unwrapped(NOW, node(11), to(1, 13)), Err(DropReason::Replay));
+    assert_eq!(mix.handle_unwrapped(NOW, EPOCH, node(1), to(1, 3)), Ok(()));
+    assert_eq!(mix.handle_unwrapped(NOW, EPOCH, node(1), to(1, 3)), Err(DropReason::Replay));
+    assert_eq!(mix.handle_unwrapped(NOW, EPOCH, node(11), to(1, 13)), Err(DropReason::Replay));
     assert_eq!(run(&mut mix, NOW + SECOND * 10).0.len(), 1);
 }
 
@@ -193,28 +202,28 @@ fn a_packet_that_comes_twice_leaves_once() {
 fn a_full_replay_table_closes_the_node() {
     let mut mix = engine_with(2, Limits::default(), 3);
     for tag in 0..3 {
-        assert_eq!(mix.handle_unwrapped(NOW, node(1), to(tag, 3)), Ok(()));
+        assert_eq!(mix.handle_unwrapped(NOW, EPOCH, node(1), to(tag, 3)), Ok(()));
     }
-    assert_eq!(mix.handle_unwrapped(NOW, node(1), to(3, 3)), Err(DropReason::ReplayFull));
-    assert_eq!(mix.handle_unwrapped(NOW, node(1), to(0, 3)), Err(DropReason::Replay));
+    assert_eq!(mix.handle_unwrapped(NOW, EPOCH, node(1), to(3, 3)), Err(DropReason::ReplayFull));
+    assert_eq!(mix.handle_unwrapped(NOW, EPOCH, node(1), to(0, 3)), Err(DropReason::Replay));
 }
 
 #[test]
 fn a_full_delay_queue_drops_the_newest_without_remembering_its_tag() {
     let mut mix = engine_with(2, Limits { delayed: 2, ..Limits::default() }, 100);
     for tag in 0..2 {
-        mix.handle_unwrapped(NOW, node(1), to(tag, 3)).unwrap();
+        mix.handle_unwrapped(NOW, EPOCH, node(1), to(tag, 3)).unwrap();
     }
-    assert_eq!(mix.handle_unwrapped(NOW, node(1), to(2, 3)), Err(DropReason::QueueFull));
+    assert_eq!(mix.handle_unwrapped(NOW, EPOCH, node(1), to(2, 3)), Err(DropReason::QueueFull));
     assert_eq!(mix.tags(), 2);
     run(&mut mix, NOW + SECOND);
-    assert_eq!(mix.handle_unwrapped(NOW, node(1), to(2, 3)), Ok(()));
+    assert_eq!(mix.handle_unwrapped(NOW, EPOCH, node(1), to(2, 3)), Ok(()));
 }
 
 #[test]
 fn nothing_leaves_before_its_tag_was_taken() {
     let mut mix = engine(2);
-    mix.handle_unwrapped(NOW, node(1), packet(1, id(3).0, Duration::ZERO)).unwrap();
+    mix.handle_unwrapped(NOW, EPOCH, node(1), packet(1, id(3).0, Duration::ZERO)).unwrap();
     assert_eq!(mix.poll_forward(NOW), None);
     assert_eq!(mix.take_new_tags().len(), 1);
     assert!(mix.poll_forward(NOW).is_some());
@@ -223,22 +232,23 @@ fn nothing_leaves_before_its_tag_was_taken() {
 #[test]
 fn a_restarted_engine_with_its_tags_refuses_what_it_forwarded() {
     let mut first = engine(2);
-    first.handle_unwrapped(NOW, node(1), to(1, 3)).unwrap();
+    first.handle_unwrapped(NOW, EPOCH, node(1), to(1, 3)).unwrap();
     let mut table = TagTable::new(100);
-    for tag in first.take_new_tags() {
-        table.check_and_insert(tag).unwrap();
+    for (epoch, tags) in first.take_new_tags() {
+        assert_eq!(epoch, EPOCH);
+        tags.into_iter().for_each(|tag| table.check_and_insert(tag).unwrap());
     }
-    let config = EngineConfig { id: id(2), document: first.document().clone(), limits: Limits::default() };
+    let config = EngineConfig { id: id(2), document: document(&first).clone(), limits: Limits::default() };
     let mut second = Engine::new(config, TagKey::new([7; 32]), table, seeded([1; 32])).unwrap();
-    assert_eq!(second.handle_unwrapped(NOW, node(1), to(1, 3)), Err(DropReason::Replay));
-    assert_eq!(second.handle_unwrapped(NOW, node(1), to(2, 3)), Ok(()));
+    assert_eq!(second.handle_unwrapped(NOW, EPOCH, node(1), to(1, 3)), Err(DropReason::Replay));
+    assert_eq!(second.handle_unwrapped(NOW, EPOCH, node(1), to(2, 3)), Ok(()));
 }
 
 #[test]
 fn a_reply_reaches_its_session_on_the_downlinks_clock() {
     let mut entry = engine(4);
     open(&mut entry, 200).unwrap();
-    entry.handle_unwrapped(NOW, node(3), packet(1, session(200).0, SECOND)).unwrap();
+    entry.handle_unwrapped(NOW, EPOCH, node(3), packet(1, session(200).0, SECOND)).unwrap();
     let (forwards, frames) = run(&mut entry, NOW + SECOND * 10);
     assert!(forwards.is_empty());
     assert!(frames.iter().all(|(to, _)| *to == session(200)));
@@ -261,13 +271,16 @@ fn a_session_address_in_use_or_of_a_node_is_refused() {
 fn an_ended_sessions_address_stays_taken_for_the_grace_period() {
     let mut entry = engine(4);
     open(&mut entry, 200).unwrap();
-    entry.handle_unwrapped(NOW, node(3), packet(1, session(200).0, SECOND)).unwrap();
+    entry.handle_unwrapped(NOW, EPOCH, node(3), packet(1, session(200).0, SECOND)).unwrap();
     entry.close_session(NOW, &session(200));
     assert_eq!(open(&mut entry, 200), Err(SessionRefused::InUse));
-    assert_eq!(entry.handle_unwrapped(NOW, node(3), packet(2, session(200).0, SECOND)), Err(DropReason::Session));
+    assert_eq!(
+        entry.handle_unwrapped(NOW, EPOCH, node(3), packet(2, session(200).0, SECOND)),
+        Err(DropReason::Session)
+    );
     assert!(run(&mut entry, NOW + SECOND * 10).1.is_empty());
     assert_eq!(entry.dropped()[&DropReason::Session], 2);
-    let later = NOW + entry.document().params.key_grace;
+    let later = NOW + document(&entry).params.key_grace;
     assert!(entry.open_session(later, &Hello::client(session(200), DocumentHash::default())).is_ok());
 }
 
@@ -293,7 +306,7 @@ fn a_client_without_the_document_gets_it_and_one_with_it_does_not() {
         assert_eq!(*to, session(200));
         records.extend(joiner.push(frame.body()).unwrap());
     }
-    assert_eq!(records, [entry.document().bytes().to_vec()]);
+    assert_eq!(records, [document(&entry).bytes().to_vec()]);
 }
 
 #[test]
@@ -301,14 +314,14 @@ fn a_digest_goes_to_every_client_and_an_older_one_on_request() {
     let mut entry = engine(4);
     open(&mut entry, 200).unwrap();
     open(&mut entry, 201).unwrap();
-    let (network, tick) = (entry.document().network, tick_now(&entry));
+    let (network, tick) = (document(&entry).network, tick_now(&entry));
     let old = digest(5, Tick(tick.0 - 100), network);
     let new = digest(5, tick, network);
-    assert_eq!(entry.want_from(NOW, &id(5)).first, Tick::at(NOW - SECOND * 86_400, SECOND * 4));
+    assert_eq!(entry.want_from(NOW, &id(5)).unwrap().first, Tick::at(NOW - SECOND * 86_400, SECOND * 4));
     for one in [&old, &new, &new] {
         entry.handle_digest(NOW, &id(5), one).unwrap();
     }
-    assert_eq!(entry.want_from(NOW, &id(5)).first, tick.next());
+    assert_eq!(entry.want_from(NOW, &id(5)).unwrap().first, tick.next());
     entry.handle_want(&session(201), &Want { mailbox: id(5), first: old.digest().tick, count: 1 });
     let (_, frames) = run(&mut entry, NOW + SECOND * 5);
     let received = |number| {
@@ -324,7 +337,7 @@ fn a_digest_goes_to_every_client_and_an_older_one_on_request() {
 #[test]
 fn digests_of_others_of_odd_ticks_and_second_ones_are_refused() {
     let mut entry = engine(4);
-    let (network, tick) = (entry.document().network, tick_now(&entry));
+    let (network, tick) = (document(&entry).network, tick_now(&entry));
     let good = digest(5, tick, network);
     assert_eq!(entry.handle_digest(NOW, &id(15), &good), Err(DigestRefused::NotOurs));
     assert_eq!(engine(2).handle_digest(NOW, &id(5), &good), Err(DigestRefused::NotOurs));
@@ -343,8 +356,12 @@ fn digests_of_others_of_odd_ticks_and_second_ones_are_refused() {
 
 #[test]
 fn cached_digests_have_a_bound_in_bytes_and_in_time() {
-    let mut entry = engine_with(4, Limits { digests: 0, ..Limits::default() }, 10);
-    let (network, tick) = (entry.document().network, tick_now(&entry));
+    let mut view = view(NOW, Params::standard());
+    view.valid_until = NOW + SECOND * 200_000;
+    let limits = Limits { digests: 0, ..Limits::default() };
+    let config = EngineConfig { id: id(4), document: verified(&view, NOW), limits };
+    let mut entry = Engine::new(config, TagKey::new([7; 32]), TagTable::new(10), seeded([4; 32])).unwrap();
+    let (network, tick) = (document(&entry).network, tick_now(&entry));
     let one = digest(5, tick, network).as_bytes().len();
     let fit = DIGEST_MAX / one;
     for back in (0..fit as u32 + 50).rev() {
@@ -367,6 +384,8 @@ fn a_mailbox_has_no_engine_here() {
         assert!(Engine::new(config, TagKey::new([7; 32]), TagTable::new(10), seeded([1; 32])).is_none());
     }
 }
+
+mod epochs;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -406,7 +425,7 @@ proptest! {
                 Step::Packet { from, next, tag, delay_ms } => {
                     let origin = if from < 5 { Origin::Session(session(from)) } else { node(from) };
                     let next = if next < 5 { session(next).0 } else { id(next).0 };
-                    let _ = engine.handle_unwrapped(now, origin, packet(tag, next, Duration::from_millis(delay_ms)));
+                    let _ = engine.handle_unwrapped(now, EPOCH, origin, packet(tag, next, Duration::from_millis(delay_ms)));
                 }
                 Step::Open(number) => {
                     let _ = engine.open_session(now, &Hello::client(session(number), DocumentHash::default()));
@@ -416,15 +435,15 @@ proptest! {
                     engine.handle_want(&session(number), &Want { mailbox: id(mailbox), first: Tick(first), count });
                 }
                 Step::Digest { mailbox, back } => {
-                    let digest = digest(mailbox, Tick(tick.0 - back), engine.document().network);
+                    let digest = digest(mailbox, Tick(tick.0 - back), document(&engine).network);
                     let _ = engine.handle_digest(now, &id(mailbox), &digest);
                 }
                 Step::Wait(ms) => {
                     now = now + Duration::from_millis(ms);
                     let _written = engine.take_new_tags();
                     while let Some(forward) = engine.poll_forward(now) {
-                        let (to, _) = engine.document().relay(&forward.to).unwrap();
-                        prop_assert!(may_go(engine.place(), to));
+                        let (to, _) = document(&engine).relay(&forward.to).unwrap();
+                        prop_assert!(may_go(engine.place().unwrap(), to));
                     }
                     while engine.poll_downlink(now).is_some() {}
                     prop_assert!(engine.next_wake().is_none_or(|wake| wake > now));

@@ -8,7 +8,7 @@ use veilpost_packet::{
     ids::{District, NodeId},
     time::{Tick, Timestamp},
 };
-use veilpost_pki::{Document, document::Place};
+use veilpost_pki::{Documents, Params, document::Place};
 
 /// A digest of this many ticks ago is still relayed to every client unasked; older ones only on request.
 const FRESH_TICKS: u32 = 16;
@@ -31,9 +31,9 @@ pub enum DigestRefused {
     Equivocation,
 }
 
-/// Raw digests by mailbox and tick. Bounded by the document's history and by bytes; the oldest go first.
+/// Raw digests by mailbox and tick. Bounded by the document's history and by bytes, the oldest go first; and by the mailboxes
+/// of the documents that are known. What is here stays when a document follows another.
 pub struct DigestCache {
-    document: Document,
     bound: usize,
     mailboxes: BTreeMap<NodeId, History>,
 }
@@ -46,8 +46,8 @@ struct History {
 
 impl DigestCache {
     /// An empty cache with at most `bound` bytes a mailbox (at least one digest).
-    pub fn new(document: Document, bound: usize) -> Self {
-        Self { document, bound: bound.max(DIGEST_MAX), mailboxes: BTreeMap::new() }
+    pub fn new(bound: usize) -> Self {
+        Self { bound: bound.max(DIGEST_MAX), mailboxes: BTreeMap::new() }
     }
 
     /// Keeps a digest that came over `from`'s link. Returns its bytes if clients should get it unasked, `None` if it is old
@@ -58,16 +58,19 @@ impl DigestCache {
     pub fn insert(
         &mut self,
         now: Timestamp,
+        documents: &Documents,
         from: &NodeId,
         signed: &SignedDigest,
     ) -> Result<Option<Arc<[u8]>>, DigestRefused> {
         let digest = signed.digest();
-        let listed = self.document.relay(from).is_some_and(|(place, _)| place == Place::Mailbox);
-        let ours = digest.mailbox == *from && digest.network == self.document.network;
+        let params = &documents.current(now).ok_or(DigestRefused::NotOurs)?.params;
+        let mut live = documents.live(now).filter(|document| document.network == digest.network);
+        let listed = live.any(|document| document.relay(from).is_some_and(|(place, _)| place == Place::Mailbox));
+        let ours = digest.mailbox == *from;
         if !listed || !ours || digest.district != District(0) {
             return Err(DigestRefused::NotOurs);
         }
-        let (current, oldest) = self.window(now);
+        let (current, oldest) = window(now, params);
         let ahead = current.0.saturating_add(AHEAD_TICKS);
         if digest.tick < oldest || digest.tick.0 > ahead {
             return Err(DigestRefused::Tick);
@@ -93,18 +96,22 @@ impl DigestCache {
     }
 
     /// What to ask a mailbox for: everything behind the newest digest that is here, or the whole history.
-    pub fn want(&self, now: Timestamp, mailbox: &NodeId) -> Want {
-        let (_, oldest) = self.window(now);
+    pub fn want(&self, now: Timestamp, params: &Params, mailbox: &NodeId) -> Want {
+        let (_, oldest) = window(now, params);
         let newest = self.mailboxes.get(mailbox).and_then(|history| history.digests.last_key_value());
         let first = newest.map_or(oldest, |(tick, _)| tick.next().max(oldest));
         Want { mailbox: *mailbox, first, count: u32::MAX }
     }
 
-    /// The tick of `now` and the oldest that is kept.
-    fn window(&self, now: Timestamp) -> (Tick, Tick) {
-        let tick = self.document.params.tick;
-        (Tick::at(now, tick), Tick::at(now - self.document.params.digest_history, tick))
+    /// Forgets the mailboxes that no known document lists.
+    pub fn forget_others(&mut self, documents: &Documents) {
+        self.mailboxes.retain(|id, _| documents.iter().any(|document| document.relay(id).is_some()));
     }
+}
+
+/// The tick of `now` and the oldest that is kept.
+fn window(now: Timestamp, params: &Params) -> (Tick, Tick) {
+    (Tick::at(now, params.tick), Tick::at(now - params.digest_history, params.tick))
 }
 
 impl History {

@@ -28,7 +28,7 @@ pub struct Downlink {
     rng: EngineRng,
     document: RecordCutter,
     digests: RecordCutter,
-    replies: VecDeque<Packet>,
+    replies: VecDeque<(Flags, Packet)>,
     /// Stream frames since the last reply.
     stream_run: u32,
 }
@@ -55,7 +55,7 @@ impl Downlink {
     }
 
     /// The frame of one tick, and the time of the next: "each tick sends exactly one frame".
-    pub fn tick(&mut self, now: Timestamp, flags: Flags, params: &Params) -> Frame {
+    pub fn tick(&mut self, now: Timestamp, params: &Params) -> Frame {
         let from = if now.since(self.next) > MISSED_MAX { now } else { self.next };
         self.wind(from, params);
         let replies_turn = !self.replies.is_empty() && self.stream_run + 1 >= STREAM_SHARE;
@@ -67,7 +67,7 @@ impl Downlink {
         self.stream_run = 0;
         let reply = self.replies.pop_front();
         reply
-            .and_then(|packet| Frame::new(FrameKind::Packet, flags, packet.as_bytes()).ok())
+            .and_then(|(flags, packet)| Frame::new(FrameKind::Packet, flags, packet.as_bytes()).ok())
             .unwrap_or_else(Frame::dummy)
     }
 
@@ -82,23 +82,27 @@ impl Downlink {
         self.next = from + exponential(&mut self.rng, gap);
     }
 
-    /// Queues a reply; at the bound the oldest is dropped, since a client has no use for old replies.
+    /// Queues a reply with the flags of its epoch; at the bound the oldest is dropped, since a client has no use for old replies.
     ///
     /// # Errors
     /// [`DropReason::Downlink`] if an older reply had to go.
-    pub fn push_reply(&mut self, packet: Packet, bound: usize) -> Result<(), DropReason> {
+    pub fn push_reply(&mut self, flags: Flags, packet: Packet, bound: usize) -> Result<(), DropReason> {
         debug_assert_eq!(packet.as_bytes().len(), PACKET, "the packet's type says so");
         let full = self.replies.len() >= bound.max(1);
         if full {
             self.replies.pop_front();
         }
-        self.replies.push_back(packet);
+        self.replies.push_back((flags, packet));
         if full { Err(DropReason::Downlink) } else { Ok(()) }
     }
 
-    /// Queues a document.
-    pub fn push_document(&mut self, bytes: Arc<[u8]>) {
-        self.document.push(bytes);
+    /// Queues a document if fewer than `bound` bytes of documents wait: a link that takes none for epochs gets no more.
+    pub fn push_document(&mut self, bytes: Arc<[u8]>, bound: usize) -> bool {
+        let room = self.document.queued() + bytes.len() <= bound;
+        if room {
+            self.document.push(bytes);
+        }
+        room
     }
 
     /// Queues a digest if fewer than `bound` bytes wait. One that is left out leaves a gap in the chain of digests, which
@@ -128,6 +132,7 @@ mod tests {
     use veilpost_packet::{frame::RecordJoiner, random::seeded};
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+    const FLAGS: Flags = Flags::for_epoch(veilpost_packet::time::Epoch(7));
 
     fn packet(fill: u8) -> Packet {
         Packet::from_bytes(&[fill; PACKET]).unwrap()
@@ -137,7 +142,7 @@ mod tests {
         let mut frames = Vec::new();
         while downlink.next() <= until {
             let now = downlink.next();
-            frames.push((now, downlink.tick(now, Flags::default(), params)));
+            frames.push((now, downlink.tick(now, params)));
         }
         frames
     }
@@ -160,9 +165,9 @@ mod tests {
         let params = Params::standard();
         let mut idle = Downlink::new(NOW, &params, seeded([2; 32]));
         let mut busy = Downlink::new(NOW, &params, seeded([2; 32]));
-        busy.push_document(vec![7; 100_000].into());
+        busy.push_document(vec![7; 100_000].into(), 1 << 20);
         for fill in 0..50 {
-            busy.push_reply(packet(fill), 100).unwrap();
+            busy.push_reply(FLAGS, packet(fill), 100).unwrap();
         }
         let until = NOW + Duration::from_secs(30);
         let times = |frames: Vec<(Timestamp, Frame)>| frames.into_iter().map(|(at, _)| at).collect::<Vec<_>>();
@@ -175,10 +180,11 @@ mod tests {
         let mut downlink = Downlink::new(NOW, &params, seeded([3; 32]));
         let document: Arc<[u8]> = vec![7; 40_000].into();
         let digest: Arc<[u8]> = vec![9; 20_000].into();
-        downlink.push_document(document.clone());
+        assert!(downlink.push_document(document.clone(), 1 << 20));
+        assert!(!downlink.push_document(document.clone(), document.len() + 1));
         assert!(downlink.push_digest(digest.clone(), 1 << 20));
         for fill in 0..3 {
-            downlink.push_reply(packet(fill), 10).unwrap();
+            downlink.push_reply(FLAGS, packet(fill), 10).unwrap();
         }
         let frames = ticks(&mut downlink, &params, NOW + Duration::from_secs(10));
         let kinds: Vec<_> = frames.iter().map(|(_, frame)| frame.kind()).take(8).collect();
@@ -197,9 +203,9 @@ mod tests {
     fn at_the_bound_the_oldest_reply_goes() {
         let params = Params::standard();
         let mut downlink = Downlink::new(NOW, &params, seeded([4; 32]));
-        downlink.push_reply(packet(1), 2).unwrap();
-        downlink.push_reply(packet(2), 2).unwrap();
-        assert_eq!(downlink.push_reply(packet(3), 2), Err(DropReason::Downlink));
+        downlink.push_reply(FLAGS, packet(1), 2).unwrap();
+        downlink.push_reply(FLAGS, packet(2), 2).unwrap();
+        assert_eq!(downlink.push_reply(FLAGS, packet(3), 2), Err(DropReason::Downlink));
         let frames = ticks(&mut downlink, &params, NOW + Duration::from_secs(5));
         assert_eq!((frames[0].1.body()[0], frames[1].1.body()[0]), (2, 3));
     }
@@ -217,7 +223,7 @@ mod tests {
         let params = Params::standard();
         let mut downlink = Downlink::new(NOW, &params, seeded([5; 32]));
         let later = NOW + Duration::from_secs(600);
-        downlink.tick(later, Flags::default(), &params);
+        downlink.tick(later, &params);
         assert!(downlink.next() > later);
     }
 }

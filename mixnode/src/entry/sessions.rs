@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 use veilpost_packet::{
     frame::{Flags, Frame, Hello},
@@ -13,7 +14,7 @@ use veilpost_packet::{
     sphinx::Packet,
     time::Timestamp,
 };
-use veilpost_pki::Document;
+use veilpost_pki::{Document, Documents, Params};
 
 /// A session was not opened. The client sees its link closed and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +41,6 @@ const ENDED_PER_SESSION: usize = 4;
 
 /// All sessions of an entry.
 pub struct Sessions {
-    document: Document,
     limits: Limits,
     rng: EngineRng,
     open: BTreeMap<SessionAddress, Downlink>,
@@ -53,42 +53,59 @@ pub struct Sessions {
 
 impl Sessions {
     /// No sessions yet.
-    pub fn new(document: Document, limits: Limits, rng: EngineRng) -> Self {
+    pub fn new(limits: Limits, rng: EngineRng) -> Self {
         let (open, clock) = (BTreeMap::new(), BTreeSet::new());
-        Self { document, limits, rng, open, clock, ended: BTreeSet::new(), endings: VecDeque::new() }
+        Self { limits, rng, open, clock, ended: BTreeSet::new(), endings: VecDeque::new() }
     }
 
-    /// Opens a session and queues the document, unless the client has it.
+    /// Opens a session and queues the document in force and what is known of those to come. A client that names one of them
+    /// has it and those before it, since they come in this order.
     ///
     /// # Errors
     /// [`SessionRefused`].
-    pub fn open(&mut self, now: Timestamp, hello: &Hello) -> Result<SessionAddress, SessionRefused> {
+    pub fn open(
+        &mut self,
+        now: Timestamp,
+        documents: &Documents,
+        hello: &Hello,
+    ) -> Result<SessionAddress, SessionRefused> {
         self.forget_ended(now);
+        let in_force = documents.in_force(now).ok_or(SessionRefused::NoEntry)?;
         let address = hello.session.ok_or(SessionRefused::NoAddress)?;
         if self.open.contains_key(&address) || self.ended.contains(&address) {
             return Err(SessionRefused::InUse);
         }
-        if self.document.relay(&NodeId(address.0)).is_some() {
+        if documents.iter().any(|document| document.relay(&NodeId(address.0)).is_some()) {
             return Err(SessionRefused::NodeId);
         }
         if self.open.len() >= self.limits.sessions {
             return Err(SessionRefused::TooMany);
         }
-        let mut downlink = Downlink::new(now, &self.document.params, fork(&mut self.rng));
-        if hello.document != self.document.hash() {
-            downlink.push_document(self.document.bytes());
+        let mut downlink = Downlink::new(now, &in_force.params, fork(&mut self.rng));
+        let named = documents.iter().find(|document| document.hash() == hello.document).map(|named| named.epoch);
+        for document in documents.iter().filter(|document| document.epoch >= in_force.epoch) {
+            if named < Some(document.epoch) {
+                downlink.push_document(document.bytes(), self.limits.stream);
+            }
         }
         self.clock.insert((downlink.next(), address));
         self.open.insert(address, downlink);
         Ok(address)
     }
 
-    /// Ends a session.
-    pub fn close(&mut self, now: Timestamp, address: &SessionAddress) {
+    /// Queues a document that has just become known for every session.
+    pub fn push_document(&mut self, document: &Document) {
+        for downlink in self.open.values_mut() {
+            downlink.push_document(document.bytes(), self.limits.stream);
+        }
+    }
+
+    /// Ends a session; its address stays taken for `grace`.
+    pub fn close(&mut self, now: Timestamp, grace: Duration, address: &SessionAddress) {
         let Some(downlink) = self.open.remove(address) else { return };
         self.clock.remove(&(downlink.next(), *address));
         self.ended.insert(*address);
-        self.endings.push_back((now + self.document.params.key_grace, *address));
+        self.endings.push_back((now + grace, *address));
         self.forget_ended(now);
     }
 
@@ -108,12 +125,12 @@ impl Sessions {
         self.open.contains_key(address)
     }
 
-    /// Queues a reply for a session.
+    /// Queues a reply for a session, with the flags of its epoch.
     ///
     /// # Errors
     /// [`DropReason::Session`] if it has ended; [`DropReason::Downlink`] if an older reply had to go.
-    pub fn queue_reply(&mut self, address: &SessionAddress, packet: Packet) -> Result<(), DropReason> {
-        self.open.get_mut(address).ok_or(DropReason::Session)?.push_reply(packet, self.limits.replies)
+    pub fn queue_reply(&mut self, address: &SessionAddress, flags: Flags, packet: Packet) -> Result<(), DropReason> {
+        self.open.get_mut(address).ok_or(DropReason::Session)?.push_reply(flags, packet, self.limits.replies)
     }
 
     /// Queues a new digest for every session.
@@ -133,12 +150,12 @@ impl Sessions {
         }
     }
 
-    /// The frame of the next clock that has ticked.
-    pub fn poll(&mut self, now: Timestamp) -> Option<(SessionAddress, Frame)> {
+    /// The frame of the next clock that has ticked; clocks run at the rates of `params`.
+    pub fn poll(&mut self, now: Timestamp, params: &Params) -> Option<(SessionAddress, Frame)> {
         let &(due, address) = self.clock.first().filter(|(due, _)| *due <= now)?;
         self.clock.remove(&(due, address));
         let downlink = self.open.get_mut(&address)?;
-        let frame = downlink.tick(now, Flags::for_epoch(self.document.epoch), &self.document.params);
+        let frame = downlink.tick(now, params);
         self.clock.insert((downlink.next(), address));
         Some((address, frame))
     }

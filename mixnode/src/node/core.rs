@@ -11,15 +11,21 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::sleep,
 };
-use veilpost_daemon::{stop::Failure, taglog::TagLog};
-use veilpost_link::{Arrival, FrameSender, Outbound};
+use veilpost_daemon::{
+    epochs::{EpochChange, LiveEpochs},
+    links::Dialed,
+    stop::Failure,
+    taglog::TagLog,
+};
+use veilpost_link::{Arrival, FrameSender};
 use veilpost_packet::{
     digest::SignedDigest,
     frame::{Frame, FrameKind, Hello, Want},
     ids::{NodeId, SessionAddress},
     sphinx::{Reject, Unwrapped},
-    time::Timestamp,
+    time::{Epoch, Timestamp},
 };
+use veilpost_pki::Document;
 
 /// Inputs that wait for the core; beyond it workers and readers wait.
 pub(crate) const INPUTS: usize = 512;
@@ -32,19 +38,22 @@ const DRAIN: Duration = Duration::from_secs(5);
 
 /// What happens around the engine.
 pub(crate) enum Input {
-    Unwrapped(Origin, Vec<Result<Unwrapped, Reject>>),
+    Unwrapped(Epoch, Origin, Vec<Result<Unwrapped, Reject>>),
+    Epochs(Box<EpochChange>),
     Arrival(Box<(Arrival, Hello)>),
     Closed(SessionAddress),
     Want(SessionAddress, Want),
-    WantFrom(NodeId, oneshot::Sender<Want>),
+    WantFrom(NodeId, oneshot::Sender<Option<Want>>),
     Digest(NodeId, Box<SignedDigest>),
 }
 
 pub(crate) struct Core {
     pub(crate) engine: Engine,
-    pub(crate) log: TagLog,
+    /// The tag log of each live epoch.
+    pub(crate) logs: BTreeMap<Epoch, TagLog>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) outbound: BTreeMap<NodeId, Outbound>,
+    pub(crate) outbound: Dialed,
+    pub(crate) live: Arc<LiveEpochs>,
     pub(crate) clients: HashMap<SessionAddress, FrameSender>,
     /// Drops of the engine that the metrics have.
     pub(crate) counted: BTreeMap<DropReason, u64>,
@@ -90,11 +99,12 @@ impl Core {
     fn take(&mut self, input: Input, stopping: bool) {
         let now = self.shared.clock.now();
         match input {
-            Input::Unwrapped(origin, results) => {
+            Input::Epochs(change) => self.follow(*change),
+            Input::Unwrapped(epoch, origin, results) => {
                 for result in results {
                     match result {
                         // The engine counts its drops itself.
-                        Ok(unwrapped) => drop(self.engine.handle_unwrapped(now, origin, unwrapped)),
+                        Ok(unwrapped) => drop(self.engine.handle_unwrapped(now, epoch, origin, unwrapped)),
                         Err(reject) => self.engine.count(reject.into()),
                     }
                 }
@@ -108,6 +118,40 @@ impl Core {
                 if let Err(error) = self.engine.handle_digest(now, &from, &digest) {
                     tracing::debug!(%error, "a digest was refused");
                     self.shared.metrics.dropped(DropReason::Malformed).inc();
+                }
+            }
+        }
+    }
+
+    /// Documents or live epochs are others.
+    pub(crate) fn follow(&mut self, change: EpochChange) {
+        match change {
+            EpochChange::Open { live, opened } => {
+                self.engine.handle_documents(live.documents().clone());
+                for opened in opened {
+                    let memory = opened.memory;
+                    if self.engine.open_epoch(opened.epoch, memory.key, memory.table) {
+                        self.logs.insert(opened.epoch, memory.log);
+                    }
+                }
+                for epoch in live.iter() {
+                    self.engine.raise_tags_max(epoch.document.epoch, epoch.tags_max);
+                }
+                if let Some(document) = live.documents().current(self.shared.clock.now()) {
+                    self.engine.bound_delayed(delayed_max(self.shared.capacity, document));
+                }
+                // Nothing comes back over these links, so nobody listens to their events.
+                drop(self.outbound.follow(&live.next_hops()));
+                self.live = live;
+            }
+            EpochChange::Close(epochs) => {
+                for epoch in epochs {
+                    self.engine.close_epoch(epoch);
+                    self.logs.remove(&epoch);
+                }
+                if self.live.numbers().is_empty() {
+                    // No document lists this node any more: its clients have to look for another entry.
+                    self.end_sessions();
                 }
             }
         }
@@ -133,8 +177,11 @@ impl Core {
 
     /// "Tags are checked after the MAC, written before the packet leaves."
     fn release(&mut self) -> Result<(), Failure> {
-        let tags = self.engine.take_new_tags();
-        self.log.append(&tags).map_err(Failure::runtime)?;
+        for (epoch, tags) in self.engine.take_new_tags() {
+            let log = self.logs.get_mut(&epoch);
+            let log = log.ok_or_else(|| Failure::Runtime("a live epoch has no tag log: a fault of our own".into()))?;
+            log.append(&tags).map_err(Failure::runtime)?;
+        }
         let now = self.shared.clock.now();
         while let Some(forward) = self.engine.poll_forward(now) {
             let frame = Frame::new(FrameKind::Packet, forward.flags, forward.packet.as_bytes());
@@ -171,7 +218,15 @@ impl Core {
         metrics.delayed.set(number(self.engine.delayed()));
         metrics.sessions.set(number(self.engine.sessions()));
         metrics.tags.set(number(self.engine.tags()));
-        metrics.outbound.set(number(self.outbound.values().map(Outbound::queued).sum()));
-        metrics.links_down.set(number(self.outbound.values().filter(|link| !link.is_up()).count()));
+        metrics.tags_memory.set(number(self.engine.tags_memory()));
+        metrics.outbound.set(number(self.outbound.queued()));
+        metrics.links_down.set(number(self.outbound.down()));
+        metrics.epochs.show(self.shared.clock.now(), &self.live);
     }
+}
+
+/// The delay queue holds eight mean delays of the node's capacity: more means that the node takes more than it offers.
+fn delayed_max(capacity: u32, document: &Document) -> usize {
+    let usual = document.params.hop_delay.as_secs_f64() * f64::from(capacity);
+    ((usual * 8.0) as usize).clamp(1_024, 65_536)
 }

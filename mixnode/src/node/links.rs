@@ -5,36 +5,46 @@ use crate::{
     DropReason, Gate, Origin,
     admission::{Passed, may_come},
 };
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
-use veilpost_daemon::{clock::Clock, workers::Workers};
+use veilpost_daemon::{
+    clock::Clock,
+    epochs::LiveEpochs,
+    links::{Accepted, Held},
+    workers::Workers,
+};
 use veilpost_link::{Arrival, Endpoint, FrameReceiver, Link};
 use veilpost_packet::{
     digest::SignedDigest,
     frame::{Frame, FrameKind, Hello, RecordJoiner},
     geometry::DIGEST_MAX,
-    ids::{NodeId, SessionAddress},
+    ids::{LinkKey, NodeId, SessionAddress},
+    sphinx::Packet,
+    time::Epoch,
 };
-use veilpost_pki::{Document, document::Place};
-
-/// Links that one node may hold here at one time: one in use, and one that is dialed anew before the old is known dead.
-const LINKS_PER_NODE: usize = 2;
+use veilpost_pki::document::Place;
 
 /// What the tasks of all links share.
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
-    pub(crate) document: Document,
-    pub(crate) place: Place,
+    pub(crate) live: watch::Receiver<Arc<LiveEpochs>>,
     pub(crate) capacity: u32,
-    pub(crate) workers: Workers<Origin>,
+    pub(crate) workers: Workers<(Epoch, Origin)>,
     pub(crate) core: mpsc::Sender<Input>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stopping: watch::Receiver<bool>,
-    pub(crate) links: Mutex<HashMap<NodeId, usize>>,
+    pub(crate) accepted: Accepted,
 }
+
+impl Shared {
+    /// The live epochs of this moment.
+    fn live(&self) -> Arc<LiveEpochs> {
+        Arc::clone(&self.live.borrow())
+    }
+}
+
+/// Packets of a batch by the epoch that their flags name; a batch has two at most, save for a peer's mischief.
+type ByEpoch = Vec<(Epoch, Vec<Packet>)>;
 
 /// Takes links until the endpoint closes or the node stops.
 pub(crate) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
@@ -45,21 +55,23 @@ pub(crate) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
             _ = stopping.wait_for(|&stop| stop) => return,
         };
         let Some(arrival) = arrival else { return };
-        let peer = shared.document.relay_by_link(&arrival.peer).map(|(place, relay)| (place, relay.id));
-        match (peer, Hello::decode(arrival.hello.body())) {
-            (Some((place, id)), Ok(_)) if may_come(shared.place, place) => {
-                if let Some(held) = Held::take(&shared, id) {
-                    let link = arrival.admit(hello(&shared));
-                    tokio::spawn(read_node(Arc::clone(&shared), link, Origin::Node { id, place }, held));
+        let (live, key) = (shared.live(), arrival.peer);
+        let entry = live.iter().any(|epoch| epoch.place == Place::Entry);
+        // The newest document that gives a peer business here says which.
+        match (live.peer(&key, may_come), live.peer(&key, brings_digests), Hello::decode(arrival.hello.body())) {
+            (Some(Some(id)), _, Ok(_)) => {
+                if let Some(held) = shared.accepted.take(id) {
+                    let link = arrival.admit(live.hello());
+                    tokio::spawn(read_node(Arc::clone(&shared), link, key, held));
                 }
             }
-            (Some((Place::Mailbox, id)), Ok(_)) if shared.place == Place::Entry => {
-                if let Some(held) = Held::take(&shared, id) {
-                    let link = arrival.admit(hello(&shared));
+            (_, Some(Some(id)), Ok(_)) => {
+                if let Some(held) = shared.accepted.take(id) {
+                    let link = arrival.admit(live.hello());
                     tokio::spawn(read_mailbox(Arc::clone(&shared), link, id, held));
                 }
             }
-            (None, Ok(hello)) if shared.place == Place::Entry => {
+            (None, None, Ok(hello)) if entry => {
                 // The core answers: only it knows the sessions. Its queue is full only when the node is overloaded.
                 let _ = shared.core.try_send(Input::Arrival(Box::new((arrival, hello))));
             }
@@ -68,9 +80,9 @@ pub(crate) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
     }
 }
 
-/// What a node says of itself.
-pub(crate) fn hello(shared: &Shared) -> Frame {
-    Hello::node(shared.document.hash()).to_frame()
+/// Mailboxes bring their digests to entries.
+fn brings_digests(ours: Place, from: Place) -> bool {
+    ours == Place::Entry && from == Place::Mailbox
 }
 
 /// Opens the link of an admitted client and starts reading it.
@@ -79,99 +91,131 @@ pub(crate) fn start_client(
     arrival: Arrival,
     session: SessionAddress,
 ) -> veilpost_link::FrameSender {
-    let Link { sender, receiver, .. } = arrival.admit(hello(&shared));
+    let Link { sender, receiver, .. } = arrival.admit(shared.live().hello());
     tokio::spawn(read_client(shared, receiver, session));
     sender
 }
 
-/// One of a node's places among the links.
-struct Held {
-    shared: Arc<Shared>,
-    id: NodeId,
+/// What a link's reader does next.
+enum Next {
+    /// The batch has frames.
+    Frames,
+    /// The live epochs have changed; the batch is empty.
+    Epochs,
+    /// The link is over, or the node stops.
+    End,
 }
 
-impl Held {
-    fn take(shared: &Arc<Shared>, id: NodeId) -> Option<Self> {
-        let mut links = shared.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = links.entry(id).or_default();
-        if *count >= LINKS_PER_NODE {
-            return None;
+/// A link as its reader's task sees it.
+struct Reading {
+    receiver: FrameReceiver,
+    batch: Vec<Frame>,
+    live: watch::Receiver<Arc<LiveEpochs>>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Reading {
+    fn new(shared: &Shared, receiver: FrameReceiver) -> Self {
+        Self { receiver, batch: Vec::new(), live: shared.live.clone(), stopping: shared.stopping.clone() }
+    }
+
+    async fn next(&mut self) -> Next {
+        self.batch.clear();
+        tokio::select! {
+            received = self.receiver.recv_batch(&mut self.batch, usize::MAX) => match received {
+                Ok(1..) => Next::Frames,
+                _ => Next::End,
+            },
+            Ok(()) = self.live.changed() => Next::Epochs,
+            _ = self.stopping.wait_for(|&stop| stop) => Next::End,
         }
-        *count += 1;
-        drop(links);
-        Some(Self { shared: Arc::clone(shared), id })
     }
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        let mut links = self.shared.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = links.get_mut(&self.id) {
-            *count = count.saturating_sub(1);
-        }
-    }
-}
-
-/// The next frames of a link; `false` when there will be none, or the node stops.
-async fn next_batch(
-    receiver: &mut FrameReceiver,
-    batch: &mut Vec<Frame>,
-    stopping: &mut watch::Receiver<bool>,
-) -> bool {
-    batch.clear();
-    tokio::select! {
-        received = receiver.recv_batch(batch, usize::MAX) => matches!(received, Ok(1..)),
-        _ = stopping.wait_for(|&stop| stop) => false,
-    }
-}
-
-async fn read_node(shared: Arc<Shared>, link: Link, origin: Origin, _held: Held) {
+async fn read_node(shared: Arc<Shared>, link: Link, key: LinkKey, _held: Held) {
     // The sender half keeps the link open and sends nothing more: packets go back over links that we dial.
-    let Link { mut receiver, sender: _sender, .. } = link;
-    let mut gate = Gate::node(shared.clock.now(), shared.capacity, shared.document.epoch);
-    let (mut batch, mut stopping) = (Vec::new(), shared.stopping.clone());
-    while next_batch(&mut receiver, &mut batch, &mut stopping).await {
-        let packets = packets(&shared, &mut gate, &batch, |_| {});
-        submit(&shared, origin, packets);
+    let Link { receiver, sender: _sender, .. } = link;
+    let mut gate = Gate::node(shared.clock.now(), shared.capacity);
+    let mut reading = Reading::new(&shared, receiver);
+    loop {
+        match reading.next().await {
+            Next::End => return,
+            // No live document gives it business here any more.
+            Next::Epochs if !matches!(shared.live().peer(&key, may_come), Some(Some(_))) => return,
+            Next::Epochs => {}
+            Next::Frames => {
+                let live = shared.live();
+                for (epoch, packets) in packets(&shared, &live, &mut gate, &reading.batch, |_| {}) {
+                    // What the peer is in the packets' own epoch counts.
+                    match live.get(epoch).and_then(|live| live.document.relay_by_link(&key)) {
+                        Some((place, relay)) => {
+                            submit(&shared, &live, epoch, Origin::Node { id: relay.id, place }, packets);
+                        }
+                        None => drop(shared.metrics.dropped(DropReason::From).inc_by(packets.len() as u64)),
+                    }
+                }
+            }
+        }
     }
 }
 
-async fn read_client(shared: Arc<Shared>, mut receiver: FrameReceiver, session: SessionAddress) {
-    let mut gate = Gate::client(shared.clock.now(), &shared.document.params, shared.document.epoch);
-    let (mut batch, mut stopping) = (Vec::new(), shared.stopping.clone());
-    while next_batch(&mut receiver, &mut batch, &mut stopping).await {
-        let mut wants = Vec::new();
-        let packets = packets(&shared, &mut gate, &batch, |want| wants.push(want));
-        submit(&shared, Origin::Session(session), packets);
-        for want in wants {
-            let _ = shared.core.send(Input::Want(session, want)).await;
+async fn read_client(shared: Arc<Shared>, receiver: FrameReceiver, session: SessionAddress) {
+    let mut reading = Reading::new(&shared, receiver);
+    let mut followed: Option<(Epoch, Gate)> = None;
+    loop {
+        match reading.next().await {
+            Next::End => break,
+            Next::Epochs => {}
+            Next::Frames => {
+                let (live, now) = (shared.live(), shared.clock.now());
+                // A session is opened under a document, and the last one is never forgotten.
+                let Some(document) = live.documents().current(now) else { break };
+                let (epoch, gate) =
+                    followed.get_or_insert_with(|| (document.epoch, Gate::client(now, &document.params)));
+                if *epoch != document.epoch {
+                    gate.follow(now, &document.params);
+                    *epoch = document.epoch;
+                }
+                let mut wants = Vec::new();
+                for (epoch, packets) in packets(&shared, &live, gate, &reading.batch, |want| wants.push(want)) {
+                    submit(&shared, &live, epoch, Origin::Session(session), packets);
+                }
+                for want in wants {
+                    let _ = shared.core.send(Input::Want(session, want)).await;
+                }
+            }
         }
     }
     let _ = shared.core.send(Input::Closed(session)).await;
 }
 
-/// Hands packets to the workers; when their queue is full they are dropped and counted.
-fn submit(shared: &Shared, origin: Origin, packets: Vec<veilpost_packet::sphinx::Packet>) {
-    if let Err(lost) = shared.workers.submit(origin, packets) {
+/// Hands packets of one epoch to the workers; when their queue is full they are dropped and counted.
+fn submit(shared: &Shared, live: &LiveEpochs, epoch: Epoch, origin: Origin, packets: Vec<Packet>) {
+    let Some(key) = live.get(epoch) else { return };
+    if let Err(lost) = shared.workers.submit((epoch, origin), &key.secret, packets) {
         shared.metrics.dropped(DropReason::Overload).inc_by(lost as u64);
     }
 }
 
-/// The packets of a batch that pass the gate.
+/// The packets of a batch that pass the gate, by epoch.
 fn packets(
     shared: &Shared,
+    live: &LiveEpochs,
     gate: &mut Gate,
     batch: &[Frame],
     mut on_want: impl FnMut(veilpost_packet::frame::Want),
-) -> Vec<veilpost_packet::sphinx::Packet> {
+) -> ByEpoch {
     let now = shared.clock.now();
-    let mut packets = Vec::with_capacity(batch.len());
+    let mut packets = ByEpoch::new();
     for frame in batch {
         if frame.kind() == FrameKind::Packet {
             shared.metrics.packets_in.inc();
         }
-        match gate.pass(now, frame) {
-            Ok(Passed::Packet(packet)) => packets.push(packet),
+        match gate.pass(now, frame, live.numbers()) {
+            Ok(Passed::Packet(epoch, packet)) => match packets.iter_mut().find(|(of, _)| *of == epoch) {
+                Some((_, same)) => same.push(packet),
+                None => packets.push((epoch, vec![packet])),
+            },
             Ok(Passed::Want(want)) => on_want(want),
             Err(reason) => {
                 shared.metrics.dropped(reason).inc();
@@ -184,18 +228,23 @@ fn packets(
 /// "Mailboxes have a link to every entry for digests alone; a packet on it is refused." The link has no token bucket, since
 /// a frame left out would tear its byte stream: flow control slows a mailbox down to what the core takes.
 async fn read_mailbox(shared: Arc<Shared>, link: Link, id: NodeId, _held: Held) {
-    let Link { mut receiver, sender, .. } = link;
+    let Link { peer: key, receiver, sender, .. } = link;
     let (answer, want) = oneshot::channel();
     if shared.core.send(Input::WantFrom(id, answer)).await.is_err() {
         return;
     }
-    let Ok(want) = want.await else { return };
+    let Ok(Some(want)) = want.await else { return };
     // A fresh queue has room.
     let _ = sender.try_send(want.to_frame());
     let mut joiner = RecordJoiner::new(DIGEST_MAX);
-    let (mut batch, mut stopping) = (Vec::new(), shared.stopping.clone());
-    while next_batch(&mut receiver, &mut batch, &mut stopping).await {
-        for frame in &batch {
+    let mut reading = Reading::new(&shared, receiver);
+    loop {
+        match reading.next().await {
+            Next::End => return,
+            Next::Epochs if !matches!(shared.live().peer(&key, brings_digests), Some(Some(_))) => return,
+            Next::Epochs | Next::Frames => {}
+        }
+        for frame in &reading.batch {
             if frame.kind() != FrameKind::Digest {
                 shared.metrics.dropped(DropReason::Kind).inc();
                 continue;

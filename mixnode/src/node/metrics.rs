@@ -11,6 +11,7 @@ use prometheus_client::{
     },
     registry::Registry,
 };
+use veilpost_daemon::metrics::EpochMetrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
@@ -29,6 +30,8 @@ pub(crate) struct Metrics {
     pub(crate) links_down: Gauge,
     pub(crate) sessions: Gauge,
     pub(crate) tags: Gauge,
+    pub(crate) tags_memory: Gauge,
+    pub(crate) epochs: EpochMetrics,
     pub(crate) unwrap: Histogram,
 }
 
@@ -45,6 +48,8 @@ impl Metrics {
             links_down: Gauge::default(),
             sessions: Gauge::default(),
             tags: Gauge::default(),
+            tags_memory: Gauge::default(),
+            epochs: EpochMetrics::default(),
             // 32 us to 8 ms.
             unwrap: Histogram::new(exponential_buckets(32e-6, 2.0, 9)),
         };
@@ -60,7 +65,9 @@ impl Metrics {
         registry.register("outbound", "Packets that wait for a link", metrics.outbound.clone());
         registry.register("links_down", "Links to next nodes that are down", metrics.links_down.clone());
         registry.register("sessions", "Open sessions of clients", metrics.sessions.clone());
-        registry.register("replay_tags", "Tags in the replay table", metrics.tags.clone());
+        registry.register("replay_tags", "Tags in the replay tables of live epochs", metrics.tags.clone());
+        registry.register("replay_bytes", "Memory of the replay tables", metrics.tags_memory.clone());
+        metrics.epochs.register(&mut registry);
         registry.register("unwrap_seconds", "Time to unwrap a packet", metrics.unwrap.clone());
         (metrics, registry)
     }

@@ -6,23 +6,29 @@ use super::{
     links::{Shared, accept},
     metrics::Metrics,
 };
-use crate::{Engine, EngineConfig, Limits, Origin, admission::may_go};
+use crate::{Engine, Limits, Origin};
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
     sync::{mpsc, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinHandle,
 };
 use veilpost_daemon::{
-    clock::Clock, identity::NodeKeys, keys, metrics::MetricsServer, network, stop::Failure, workers::Workers,
+    clock::Clock,
+    epochs::LiveEpochs,
+    keys,
+    links::{Accepted, Dialed},
+    metrics::MetricsServer,
+    start::Epochs,
+    stop::Failure,
+    workers::Workers,
 };
-use veilpost_link::{Endpoint, Outbound};
-use veilpost_packet::{frame::Hello, ids::NodeId, random::seeded, sphinx::SphinxSecret};
-use veilpost_pki::{Document, Role, document::Place};
+use veilpost_link::Endpoint;
+use veilpost_packet::{random::seeded, time::Epoch};
 
 /// Frames that wait for a link to a next node: half a second of a small node's capacity, and 2.3 MB.
 const LINK_QUEUE: usize = 512;
@@ -68,57 +74,57 @@ impl veilpost_daemon::command::Relay for Node {
 }
 
 impl Node {
-    /// Opens keys, document, tag log and socket, and starts to relay. Must be called inside a multi-threaded tokio runtime.
+    /// Opens keys, documents, tag logs and socket, and starts to relay as soon as a document in force lists this node. Must be
+    /// called inside a multi-threaded tokio runtime.
     ///
     /// # Errors
     /// [`Failure`]; nothing has been accepted then.
     pub async fn start(config: Config) -> Result<Self, Failure> {
         let clock = Clock::start();
-        let network = network::load_network(&config.node.network).map_err(Failure::config)?;
-        let document = network::load_document(&config.node.document, &network, clock.now()).map_err(Failure::config)?;
-        let keys = NodeKeys::load(&config.node.data_dir).map_err(Failure::config)?;
-        let (place, _) = keys.listed(&document).map_err(Failure::config)?;
-        if (config.role == Role::Entry) != (place == Place::Entry) || place == Place::Mailbox {
-            return Err(Failure::Config("the network document lists this node in another role".into()));
-        }
-        let (secret, loaded) = keys
-            .open_epoch(&document, network::tag_capacity(&document, config.node.capacity))
-            .map_err(Failure::runtime)?;
-
+        let (epochs, first) = Epochs::open(&config.node, config.role, clock)?;
         let (metrics, registry) = Metrics::new();
         let metrics_server = match config.node.metrics {
             Some(address) => Some(MetricsServer::start(address, registry).await.map_err(Failure::runtime)?),
             None => None,
         };
         let limits = veilpost_link::Limits { links: LINKS, ..veilpost_link::Limits::default() };
-        let endpoint = Endpoint::bind(config.node.listen, &keys.link, limits).map_err(Failure::runtime)?;
+        let endpoint = Endpoint::bind(config.node.listen, &epochs.keys.link, limits).map_err(Failure::runtime)?;
 
-        let engine =
-            EngineConfig { id: keys.id(), document: document.clone(), limits: engine_limits(&config, &document) };
         let rng = seeded(*keys::fresh().map_err(Failure::runtime)?.expose());
-        let engine = Engine::new(engine, loaded.key, loaded.table, rng)
-            .ok_or_else(|| Failure::Config("the network document does not list this node as a relay".into()))?;
+        let engine = Engine::idle(epochs.keys.id(), Limits::default(), rng);
 
         let metrics = Arc::new(metrics);
         let (stop, stopping) = watch::channel(false);
         let (core, inputs) = mpsc::channel::<Input>(INPUTS);
-        let workers = start_workers(secret, core.clone(), &metrics).map_err(Failure::runtime)?;
-        let outbound = dial_all(&endpoint, &document, place);
-        let capacity = config.node.capacity;
-        let links = Mutex::new(HashMap::new());
-        let shared = Arc::new(Shared { clock, document, place, capacity, workers, core, metrics, stopping, links });
-        let core = Core {
+        let workers = start_workers(core.clone(), &metrics).map_err(Failure::runtime)?;
+        let shared = Arc::new(Shared {
+            clock,
+            live: epochs.live(),
+            capacity: config.node.capacity,
+            workers,
+            core: core.clone(),
+            metrics,
+            stopping: stopping.clone(),
+            accepted: Accepted::default(),
+        });
+        let mut relay = Core {
             engine,
-            log: loaded.log,
+            logs: BTreeMap::new(),
             shared: Arc::clone(&shared),
-            outbound,
+            outbound: Dialed::new(endpoint.clone(), LINK_QUEUE, epochs.live()),
+            live: Arc::new(LiveEpochs::default()),
             clients: HashMap::new(),
             counted: BTreeMap::new(),
         };
-        let core = tokio::spawn(core.run(inputs));
+        relay.follow(first);
+        let relay = tokio::spawn(relay.run(inputs));
+        epochs.run(&stopping, move |change| {
+            let core = core.clone();
+            async move { core.send(Input::Epochs(Box::new(change))).await.is_ok() }
+        });
         tokio::spawn(accept(endpoint.clone(), shared));
-        tracing::info!(role = %config.role, "relaying");
-        Ok(Self { endpoint, core, stop, metrics: metrics_server })
+        tracing::info!(role = %config.role, "started");
+        Ok(Self { endpoint, core: relay, stop, metrics: metrics_server })
     }
 
     /// Where it listens.
@@ -135,7 +141,7 @@ impl Node {
     }
 
     /// Relays until `stop` completes; then takes no more packets, lets those that wait leave (at most 5 s), closes the links
-    /// (at most 3 s) and marks the tag log as cleanly stopped.
+    /// (at most 3 s) and marks the tag logs as cleanly stopped.
     ///
     /// # Errors
     /// [`Failure::Runtime`] if the tag log failed: the node has stopped then, since it must not forward what it cannot
@@ -151,45 +157,21 @@ impl Node {
             None => (&mut self.core).await,
         };
         let core = ended.map_err(Failure::runtime)??;
-        let mut closing: JoinSet<()> = core.outbound.into_values().map(|link| link.close(CLOSE)).collect();
-        while closing.join_next().await.is_some() {}
+        core.outbound.close(CLOSE).await;
         self.endpoint.close(CLOSE).await;
-        core.log.close().map_err(Failure::runtime)?;
+        for log in core.logs.into_values() {
+            log.close().map_err(Failure::runtime)?;
+        }
         tracing::info!("stopped");
         Ok(())
     }
 }
 
-fn start_workers(
-    secret: SphinxSecret,
-    core: mpsc::Sender<Input>,
-    metrics: &Metrics,
-) -> std::io::Result<Workers<Origin>> {
+fn start_workers(core: mpsc::Sender<Input>, metrics: &Metrics) -> std::io::Result<Workers<(Epoch, Origin)>> {
     let times = metrics.unwrap.clone();
     let observe = move |time: Duration| times.observe(time.as_secs_f64());
     // The core is gone when the node stops: then the threads end.
-    Workers::start_observed(secret, observe, move |origin, results| {
-        core.blocking_send(Input::Unwrapped(origin, results)).is_ok()
+    Workers::start_observed(observe, move |(epoch, origin), results| {
+        core.blocking_send(Input::Unwrapped(epoch, origin, results)).is_ok()
     })
-}
-
-/// "Mixes of layer i dial layer i+1; layer 3 dials entries and mailboxes; entries dial layer 1."
-fn dial_all(endpoint: &Endpoint, document: &Document, place: Place) -> BTreeMap<NodeId, Outbound> {
-    let next = document.relays().filter(|(to, _)| may_go(place, *to));
-    let hello = Hello::node(document.hash()).to_frame();
-    let dial = |relay: &veilpost_pki::Relay| {
-        let hello = hello.clone();
-        let address = relay.addresses.first()?;
-        // Nothing comes back over these links, so nobody listens to their events.
-        let (link, _events) =
-            Outbound::start(endpoint.clone(), *address, relay.link_key, LINK_QUEUE, move |_| hello.clone());
-        Some((relay.id, link))
-    };
-    next.filter_map(|(_, relay)| dial(relay)).collect()
-}
-
-/// The delay queue holds eight mean delays of the node's capacity: more means that the node takes more than it offers.
-fn engine_limits(config: &Config, document: &Document) -> Limits {
-    let usual = document.params.hop_delay.as_secs_f64() * f64::from(config.node.capacity);
-    Limits { delayed: ((usual * 8.0) as usize).clamp(1_024, 65_536), ..Limits::default() }
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
-use veilpost_daemon::{clock::Clock, config::NodeConfig, stop::Failure};
+use veilpost_daemon::{clock::Clock, config::NodeConfig, identity::NodeKeys, stop::Failure};
 use veilpost_link::{DialError, Endpoint, Limits, Link, LinkSecret};
 use veilpost_packet::{
     digest::{Digest, DigestHash},
@@ -18,7 +18,7 @@ use veilpost_packet::{
     sphinx::{Hop, Packet, Unwrapped, build, unwrap},
     time::{Epoch, Tick, Timestamp},
 };
-use veilpost_pki::{Descriptor, NetworkFile, Params, Relay, Role};
+use veilpost_pki::{Descriptor, NetworkFile, Params, Relay, Role, Schedule, network::NetworkAuthority};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -84,7 +84,13 @@ impl World {
         let network = NetworkFile {
             name: testing::NETWORK.into(),
             faulty: 0,
-            authorities: vec![testing::authority().authority_id()],
+            schedule: Schedule { genesis: 0, epoch_ms: 3_600_000, phase_ms: 1_000 },
+            authorities: vec![NetworkAuthority {
+                id: testing::authority().authority_id(),
+                link_key: veilpost_packet::ids::LinkKey([99; 32]),
+                address: ([127, 0, 0, 1], 9).into(),
+            }],
+            later: Vec::new(),
             entries: Vec::new(),
         };
         std::fs::write(path("network.toml"), network.to_text()).unwrap();
@@ -234,8 +240,8 @@ async fn garbage_is_dropped_and_counted_and_the_link_goes_on() {
     let garbage = Packet::from_bytes(&[3; veilpost_packet::geometry::PACKET]).unwrap();
     let zero = Packet::from_bytes(&[0; veilpost_packet::geometry::PACKET]).unwrap();
     let good = through_layer_two(&world, 1);
-    let wrong_parity = Frame::new(FrameKind::Packet, Flags::for_epoch(Epoch(EPOCH.0 + 1)), good.as_bytes()).unwrap();
-    for frame in [packet_frame(&garbage), packet_frame(&zero), wrong_parity, Frame::dummy(), packet_frame(&good)] {
+    let other_epoch = Frame::new(FrameKind::Packet, Flags::for_epoch(Epoch(EPOCH.0 + 1)), good.as_bytes()).unwrap();
+    for frame in [packet_frame(&garbage), packet_frame(&zero), other_epoch, Frame::dummy(), packet_frame(&good)] {
         layer_one.sender.try_send(frame).unwrap();
     }
     let mut link = accept(&world.next[0].1).await;
@@ -337,17 +343,34 @@ async fn an_entry_serves_a_client_document_digests_and_replies_and_forwards_its_
 }
 
 #[tokio::test]
-async fn a_node_that_the_document_lists_otherwise_does_not_start() {
+async fn a_node_that_the_document_lists_otherwise_or_not_at_all_waits_and_takes_nothing() {
     let mut world = World::new(Role::Mix, 2, &[]);
-    world.config.role = Role::Entry;
-    let error = Node::start(world.config.clone()).await.err().unwrap();
-    assert!(matches!(&error, Failure::Config(text) if text.contains("role")), "{error}");
-
-    world.config.role = Role::Mix;
-    std::fs::remove_file(world.folder.path().join("data/link.key")).unwrap();
-    init(&world.config, EPOCH.0).unwrap();
-    let error = Node::start(world.config.clone()).await.err().unwrap();
-    assert!(matches!(&error, Failure::Config(text) if text.contains("another link key")), "{error}");
+    let document = std::fs::read(&world.config.node.document).unwrap();
+    for what in ["role", "link key", "no document"] {
+        match what {
+            "role" => world.config.role = Role::Entry,
+            "link key" => {
+                world.config.role = Role::Mix;
+                std::fs::remove_file(world.folder.path().join("data/link.key")).unwrap();
+                init(&world.config, EPOCH.0).unwrap();
+                world.own.link_key = NodeKeys::load(&world.config.node.data_dir).unwrap().link_key();
+            }
+            _ => {
+                std::fs::remove_file(&world.config.node.document).unwrap();
+                std::fs::remove_dir_all(world.config.node.data_dir.join("documents")).unwrap();
+            }
+        }
+        let running = world.start().await;
+        running.wait_for("veilpost_mixnode_relaying 0").await;
+        assert_eq!(world.dial(&running, 1).await.unwrap_err(), DialError::Refused, "{what}");
+        running.stop().await;
+    }
+    // One without a document begins to relay when it comes, here with a list that has the old link key: it waits on.
+    let running = world.start().await;
+    std::fs::write(&world.config.node.document, document).unwrap();
+    running.wait_for("veilpost_mixnode_documents 1").await;
+    running.wait_for("veilpost_mixnode_relaying 0").await;
+    running.stop().await;
 }
 
 #[tokio::test]

@@ -261,7 +261,9 @@ impl Council {
         let now = self.now;
         if let Some(engine) = &mut self.members[at].engine {
             // By the nodes' clocks: with one that is far off the authority would answer that it is early or late.
-            descriptors.iter().for_each(|bytes| drop(engine.handle_descriptor(now, bytes)));
+            for bytes in &descriptors {
+                let _ = engine.handle_descriptor(now, bytes);
+            }
         }
     }
 
