@@ -105,7 +105,7 @@ impl Bed {
                 listen: socket.local_addr()?,
                 advertise: Vec::new(),
                 network: folder.path().join("network.toml"),
-                document: folder.path().join("document"),
+                document: Some(folder.path().join("document")),
                 metrics: Some(metrics),
                 log: "info".into(),
                 family: String::new(),

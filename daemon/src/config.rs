@@ -62,15 +62,17 @@ pub struct NodeConfig {
     pub advertise: Vec<SocketAddr>,
     /// The network file with the authorities' keys.
     pub network: PathBuf,
-    /// The signed network document.
-    pub document: PathBuf,
+    /// A file with a signed network document, instead of the authorities': for networks without live authorities, such as those
+    /// of benchmarks. It is read again when it changes.
+    #[serde(default)]
+    pub document: Option<PathBuf>,
     /// Where `/metrics` is served, loopback only; not served if absent.
     #[serde(default)]
     pub metrics: Option<SocketAddr>,
     /// What to log: `error`, `warn`, `info`, `debug`, or per module as in `info,quinn=warn`.
     #[serde(default = "info")]
     pub log: String,
-    /// The operator's family name: nodes of one family never share a route. Empty: the node's id.
+    /// The operator's family name: nodes of one family never share a route. Empty: none.
     #[serde(default)]
     pub family: String,
     /// Packets a second that the node is willing to carry, 1 to 1,000,000.
@@ -93,7 +95,7 @@ impl NodeConfig {
     /// [`ConfigError::Value`] with the first value that is wrong.
     pub fn resolve(mut self, file: &Path) -> Result<Self, ConfigError> {
         let folder = file.parent().unwrap_or(Path::new(""));
-        for path in [&mut self.data_dir, &mut self.network, &mut self.document] {
+        for path in [&mut self.data_dir, &mut self.network].into_iter().chain(&mut self.document) {
             *path = folder.join(&path);
         }
         let wrong = |key, what: &str| ConfigError::Value { path: file.into(), key, what: what.into() };
@@ -151,7 +153,7 @@ mod tests {
     fn paths_start_at_the_files_folder_and_defaults_are_filled_in() {
         let config = read(GOOD).unwrap();
         assert_eq!(config.data_dir, Path::new("/etc/veilpost/data"));
-        assert_eq!(config.document, Path::new("/srv/document"));
+        assert_eq!(config.document.as_deref(), Some(Path::new("/srv/document")));
         assert_eq!((config.log.as_str(), config.capacity), ("info", 1_000));
         assert_eq!(config.advertised(), [config.listen]);
     }

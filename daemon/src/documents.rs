@@ -96,8 +96,10 @@ impl DocumentHub {
     fn take(&self, bytes: &[u8]) -> Result<bool, OfferError> {
         let Shared { authorities, clock, known, .. } = &*self.shared;
         let now = clock.now();
-        let document = UnverifiedDocument::from_bytes(bytes)?.verify_early(authorities, now)?;
         let mut documents = known.borrow().clone();
+        // With every hand-over that is known: who has handed over is not believed any more.
+        let authorities = documents.newest().map_or(authorities, |newest| newest.authorities());
+        let document = UnverifiedDocument::from_bytes(bytes)?.verify_early(authorities, now)?;
         documents.forget(now);
         match documents.insert(now, document.clone()) {
             Ok(()) => {}

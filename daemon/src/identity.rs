@@ -134,8 +134,7 @@ impl NodeKeys {
             link_key: self.link_key(),
             sphinx_keys: epochs.map(|epoch| self.sphinx_public(epoch)).collect::<Result<_, _>>()?,
             software: concat!("veilpost ", env!("CARGO_PKG_VERSION")).into(),
-            // A family of one.
-            family: if config.family.is_empty() { self.id().to_string() } else { config.family.clone() },
+            family: config.family.clone(),
             capacity: config.capacity,
         })
     }
@@ -237,7 +236,7 @@ mod tests {
             listen: "127.0.0.1:4001".parse().unwrap(),
             advertise: Vec::new(),
             network: folder.join("network.toml"),
-            document: folder.join("document"),
+            document: None,
             metrics: None,
             log: "info".into(),
             family: String::new(),

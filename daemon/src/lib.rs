@@ -21,6 +21,7 @@
 #![allow(clippy::disallowed_methods)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod authorities;
 pub mod clock;
 pub mod command;
 pub mod config;

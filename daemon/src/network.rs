@@ -87,8 +87,8 @@ pub fn check_files(node: &NodeConfig, clock: &Clock) -> Result<(), NetworkError>
         return Ok(());
     }
     let network = load_network(&node.network)?;
-    if node.document.exists() {
-        load_document(&node.document, &network, clock.now())?;
+    if let Some(path) = node.document.as_deref().filter(|path| path.exists()) {
+        load_document(path, &network, clock.now())?;
     }
     Ok(())
 }

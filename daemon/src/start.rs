@@ -1,6 +1,7 @@
 //! What every relay's start has in common: keys, documents, live epochs.
 
 use crate::{
+    authorities::{self, Publisher},
     clock::Clock,
     config::NodeConfig,
     documents::{DocumentHub, OfferError, follow_file},
@@ -11,8 +12,9 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::sync::watch;
+use veilpost_link::Endpoint;
 use veilpost_packet::ids::NetworkId;
-use veilpost_pki::{DocumentError, Role};
+use veilpost_pki::{DocumentError, NetworkFile, Role};
 
 /// A relay's keys, documents and epochs, before anything runs.
 #[derive(Debug)]
@@ -24,7 +26,9 @@ pub struct Epochs {
     /// Where sources bring documents.
     pub documents: DocumentHub,
     clock: Clock,
-    file: std::path::PathBuf,
+    role: Role,
+    config: NodeConfig,
+    file: NetworkFile,
     keeper: Keeper,
     live: watch::Sender<Arc<LiveEpochs>>,
 }
@@ -43,15 +47,15 @@ impl Epochs {
         let keys = Arc::new(NodeKeys::load(&config.data_dir).map_err(Failure::config)?);
         let folder = config.data_dir.join("documents");
         let documents = DocumentHub::open(&folder, authorities, clock).map_err(Failure::runtime)?;
-        if config.document.exists() {
-            let bytes = network::read_document(&config.document).map_err(Failure::config)?;
+        if let Some(path) = config.document.as_deref().filter(|path| path.exists()) {
+            let bytes = network::read_document(path).map_err(Failure::config)?;
             match documents.offer(&bytes) {
                 // An old file beside newer documents, or one whose time is not now: the node goes on or waits.
                 Ok(_) | Err(OfferError::NotTaken(_)) => {}
                 Err(OfferError::Document(error @ (DocumentError::Expired | DocumentError::NotYetValid))) => {
                     tracing::warn!(%error, "the network document's file is not taken");
                 }
-                Err(error) => return Err(Failure::Config(format!("{}: {error}", config.document.display()))),
+                Err(error) => return Err(Failure::Config(format!("{}: {error}", path.display()))),
             }
         }
         let mut keeper = Keeper::new(Arc::clone(&keys), role, config.capacity);
@@ -62,7 +66,7 @@ impl Epochs {
         Reminder::default().remind(clock.now(), step.waiting);
         let live = watch::channel(Arc::clone(&step.live)).0;
         let first = EpochChange::Open { live: step.live, opened: step.opened };
-        Ok((Self { keys, network, documents, clock, file: config.document.clone(), keeper, live }, first))
+        Ok((Self { keys, network, documents, clock, role, config: config.clone(), file, keeper, live }, first))
     }
 
     /// The live epochs, now and from then on.
@@ -73,12 +77,20 @@ impl Epochs {
     /// Starts to follow documents and time, until `stop` turns true. `tell` is [`follow`]'s.
     pub fn run<F: Future<Output = bool> + Send + 'static>(
         self,
+        endpoint: Endpoint,
         stop: &watch::Receiver<bool>,
         tell: impl FnMut(EpochChange) -> F + Send + 'static,
     ) {
-        let Self { documents, clock, file, keeper, live, .. } = self;
+        let Self { documents, clock, keeper, live, keys, role, config, file: network, .. } = self;
         let known = documents.subscribe();
-        tokio::spawn(follow_file(documents, file, stop.clone()));
+        match config.document.clone() {
+            Some(path) => drop(tokio::spawn(follow_file(documents, path, stop.clone()))),
+            None => {
+                let publisher = Publisher { network, keys, config, role, clock, documents };
+                let leaving = watch::channel(false).1;
+                tokio::spawn(authorities::follow(publisher, endpoint, leaving, stop.clone()));
+            }
+        }
         tokio::spawn(follow(keeper, clock, known, live, stop.clone(), tell));
     }
 }

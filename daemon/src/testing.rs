@@ -69,6 +69,7 @@ impl World {
             entries: vec![relay(4)],
             mailboxes: vec![relay(5)],
             placements: vec![Placement { from: Epoch(1), mailboxes: vec![relay(5).id] }],
+            memory: veilpost_pki::document::Memory::default(),
         };
         sign_view(&view, &[authority()])
     }

@@ -23,7 +23,7 @@ impl Node {
             listen: "127.0.0.1:4001".parse().unwrap(),
             advertise: Vec::new(),
             network: folder.path().join("network.toml"),
-            document: folder.path().join("document"),
+            document: None,
             metrics: None,
             log: "info".into(),
             family: String::new(),

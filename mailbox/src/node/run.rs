@@ -136,7 +136,7 @@ impl Node {
             stopping: stopping.clone(),
         };
         let core = inputs.clone();
-        epochs.run(&stopping, move |change| {
+        epochs.run(endpoint.clone(), &stopping, move |change| {
             let core = core.clone();
             // The core may be waiting for its disk.
             let told = tokio::task::spawn_blocking(move || core.send(Input::Epochs(Box::new(change))).is_ok());

@@ -118,7 +118,7 @@ impl Node {
         };
         relay.follow(first);
         let relay = tokio::spawn(relay.run(inputs));
-        epochs.run(&stopping, move |change| {
+        epochs.run(endpoint.clone(), &stopping, move |change| {
             let core = core.clone();
             async move { core.send(Input::Epochs(Box::new(change))).await.is_ok() }
         });
