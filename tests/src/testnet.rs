@@ -1,44 +1,36 @@
-//! A Veilpost network of real processes on loopback, one folder each.
+//! A Veilpost network of real processes on loopback, one folder each: authorities that vote, mixes, entries, mailboxes.
 //!
 //! ```text
-//! DIR/network.toml, DIR/document      what clients and nodes start from
-//! DIR/authority-N.key                 secret keys of the authorities
-//! DIR/NODE/config.toml, data/, pid, log
+//! DIR/network.toml                    what clients, nodes and authorities start from
+//! DIR/nodes.toml                      the nodes that all authorities admit
+//! DIR/NAME/config.toml, data/, pid, log
 //! ```
 
-use crate::fixed::{FixedNetwork, network_file};
+mod found;
+
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, OpenOptions},
-    io::{BufRead, BufReader},
-    net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
-use veilpost_daemon::{
-    clock::Clock,
-    config::{self, NodeConfig},
-    identity, keys,
-};
-use veilpost_packet::{geometry::MIX_LAYERS, primitives::SigningSecret, time::Epoch};
-use veilpost_pki::{Params, Role, network::BootstrapEntry, signed::sign_view};
+use veilpost_pki::Role;
 
 /// How much faster `--fast` runs.
 pub const FAST: u32 = 8;
-/// How much faster its clients' own waits run, for receipts, late hits, repeats and the like: those are minutes long in a real
-/// network, cost no packets, and would be most of what a test waits for.
-pub const HURRY: u32 = 24;
-/// Nodes of a test network at most.
+/// Processes of a test network at most.
 const NODES_MAX: usize = 200;
-/// How long a node may take to say `ready`.
-const READY: Duration = Duration::from_secs(30);
-/// How long a node may take to stop before it is killed.
+/// How long a process may take to say `ready`.
+const READY: Duration = Duration::from_secs(60);
+/// How long a process may take to stop before it is killed.
 const STOP: Duration = Duration::from_secs(15);
-/// Days that the document of a test network is valid.
-const VALID_DAYS: u32 = 30;
+/// How long answers over HTTP may take.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Anything that goes wrong, in words.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -48,7 +40,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// What a test network is made of.
 #[derive(Clone, Debug)]
 pub struct Shape {
-    /// Authorities that sign the document.
+    /// Authorities that vote.
     pub authorities: usize,
     /// Mixes per layer.
     pub width: usize,
@@ -56,31 +48,99 @@ pub struct Shape {
     pub entries: usize,
     /// Mailboxes.
     pub mailboxes: usize,
-    /// Divides all means and periods by [`FAST`], and the clients' own waits by [`HURRY`].
+    /// Divides all means and periods by [`FAST`].
     pub fast: bool,
+    /// Length of an epoch; an hour by default, or half a minute on a fast network.
+    pub epoch: Option<Duration>,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { authorities: 4, width: 2, entries: 2, mailboxes: 3, fast: false }
+        Self { authorities: 4, width: 2, entries: 2, mailboxes: 3, fast: false, epoch: None }
     }
 }
 
-/// A node of the network.
+impl Shape {
+    /// Length of an epoch.
+    pub fn epoch(&self) -> Duration {
+        self.epoch.unwrap_or(Duration::from_secs(if self.fast { 30 } else { 3_600 }))
+    }
+}
+
+/// What a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Votes on the network document.
+    Authority,
+    /// Mixes.
+    Mix,
+    /// Connects clients.
+    Entry,
+    /// Keeps boxes.
+    Mailbox,
+}
+
+impl Kind {
+    /// Its role in the document; authorities have none.
+    pub fn role(self) -> Option<Role> {
+        match self {
+            Self::Authority => None,
+            Self::Mix => Some(Role::Mix),
+            Self::Entry => Some(Role::Entry),
+            Self::Mailbox => Some(Role::Mailbox),
+        }
+    }
+
+    /// Its word in names and files.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Authority => "authority",
+            Self::Mix => "mix",
+            Self::Entry => "entry",
+            Self::Mailbox => "mailbox",
+        }
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Authority => "veilpost-directory",
+            Self::Mix | Self::Entry => "veilpost-mixnode",
+            Self::Mailbox => "veilpost-mailbox",
+        }
+    }
+
+    /// The metric that tells the epoch of the document in force.
+    fn metric(self, name: &str) -> String {
+        let prefix = match self {
+            Self::Authority => "veilpost_directory",
+            Self::Mix | Self::Entry => "veilpost_mixnode",
+            Self::Mailbox => "veilpost_mailbox",
+        };
+        format!("{prefix}_{name}")
+    }
+}
+
+/// A process of the network.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Node {
-    /// `mix-LAYER-NUMBER`, `entry-NUMBER`, `mailbox-NUMBER`.
+    /// Kind and number, as in `mix-3`.
     pub name: String,
-    /// What it does.
-    pub role: Role,
+    /// What it is.
+    pub kind: Kind,
     /// Where it listens.
     pub listen: SocketAddr,
     /// Where its metrics are.
     pub metrics: SocketAddr,
+    /// Where an authority's status page is.
+    #[serde(default)]
+    pub http: Option<SocketAddr>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct State {
+    /// Length of an epoch in milliseconds.
+    epoch_ms: u64,
     nodes: Vec<Node>,
 }
 
@@ -88,37 +148,38 @@ struct State {
 #[derive(Debug)]
 pub struct Testnet {
     folder: PathBuf,
+    epoch: Duration,
     nodes: Vec<Node>,
 }
 
 impl Testnet {
-    /// Makes the network and starts all of its nodes. When it returns, every node accepts links.
+    /// Makes the network and starts all of its processes. When it returns, the authorities have agreed on a document, its epoch
+    /// has begun, and every node relays.
     ///
     /// # Errors
-    /// In words; nodes that were started are stopped again.
+    /// In words; what was started is stopped again.
     pub fn up(folder: &Path, shape: &Shape) -> Result<Self> {
         if folder.join(STATE).exists() {
             return Err(format!("{} holds a network already; take it down first", folder.display()).into());
         }
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
-        let nodes = choose_nodes(shape)?;
-        make_network(&folder, shape, &nodes)?;
-        fs::write(folder.join(STATE), toml::to_string(&State { nodes: nodes.clone() })?)?;
-        let network = Self { folder, nodes };
-        for name in network.names() {
-            if let Err(error) = network.spawn(&name) {
-                network.stop_all();
-                return Err(error);
-            }
+        let nodes = found::found(&folder, shape)?;
+        let network = Self { folder, epoch: shape.epoch(), nodes };
+        network.save()?;
+        let started = network.start_all();
+        if started.is_err() {
+            network.stop_all();
         }
-        for name in network.names() {
-            if let Err(error) = network.wait_ready(&name) {
-                network.stop_all();
-                return Err(error);
-            }
-        }
-        Ok(network)
+        started.map(|()| network)
+    }
+
+    fn start_all(&self) -> Result<()> {
+        let names: Vec<_> = self.nodes.iter().map(|node| node.name.clone()).collect();
+        names.iter().try_for_each(|name| self.spawn(name))?;
+        names.iter().try_for_each(|name| self.wait_ready(name))?;
+        // The first round may fail on a busy machine; the second is an epoch later.
+        self.wait_relaying(READY + self.epoch)
     }
 
     /// A network that `up` made.
@@ -128,11 +189,17 @@ impl Testnet {
     pub fn open(folder: &Path) -> Result<Self> {
         let text = fs::read_to_string(folder.join(STATE));
         let text = text.map_err(|_| format!("{} holds no test network", folder.display()))?;
-        let State { nodes } = toml::from_str(&text)?;
-        Ok(Self { folder: folder.canonicalize()?, nodes })
+        let State { epoch_ms, nodes } = toml::from_str(&text)?;
+        Ok(Self { folder: folder.canonicalize()?, epoch: Duration::from_millis(epoch_ms), nodes })
     }
 
-    /// Stops all nodes and forgets the network; logs and data stay.
+    fn save(&self) -> Result<()> {
+        let epoch_ms = u64::try_from(self.epoch.as_millis())?;
+        let state = State { epoch_ms, nodes: self.nodes.clone() };
+        Ok(fs::write(self.folder.join(STATE), toml::to_string(&state)?)?)
+    }
+
+    /// Stops all processes and forgets the network; logs and data stay.
     ///
     /// # Errors
     /// What the disk says.
@@ -141,18 +208,72 @@ impl Testnet {
         Ok(fs::remove_file(self.folder.join(STATE))?)
     }
 
+    /// Adds a node: the authorities admit it from their next vote on. When this returns, it relays: two epochs later at most.
+    ///
+    /// # Errors
+    /// In words; an authority cannot be added.
+    pub fn add(&mut self, kind: Kind) -> Result<String> {
+        if self.nodes.len() >= NODES_MAX {
+            return Err(format!("a test network has at most {NODES_MAX} processes").into());
+        }
+        let taken = |number: &usize| self.nodes.iter().any(|node| node.name == format!("{}-{number}", kind.word()));
+        let number = (1..).find(|number| !taken(number)).ok_or("no number is free")?;
+        let node = found::choose(kind, number)?.0;
+        found::make_node(&self.folder, &node)?;
+        let name = node.name.clone();
+        self.nodes.push(node);
+        self.admit()?;
+        self.save()?;
+        self.spawn(&name)?;
+        self.wait_ready(&name)?;
+        self.wait_until(self.epoch * 3 + READY, || self.is_relaying(&name))
+            .then_some(())
+            .ok_or_else(|| format!("{name} is not in the document after three epochs"))?;
+        Ok(name)
+    }
+
+    /// Removes a node: taken off the authorities' lists, stopped once no document in force lists it, and forgotten.
+    ///
+    /// # Errors
+    /// In words; an authority cannot be removed.
+    pub fn remove(&mut self, name: &str) -> Result<()> {
+        if self.node(name)?.kind == Kind::Authority {
+            return Err("an authority leaves by a hand-over; see `veilpost-directory --help`".into());
+        }
+        let id = found::node_id(&self.folder, name)?;
+        let at = self.nodes.iter().position(|node| node.name == name).ok_or("no such node")?;
+        let node = self.nodes.remove(at);
+        self.admit()?;
+        let gone =
+            self.wait_until(self.epoch * 3 + READY, || self.document().is_ok_and(|document| !document.contains(&id)));
+        if self.pid_in(name).is_some() {
+            self.end(name);
+        }
+        if !gone {
+            self.nodes.push(node);
+            return Err(format!("{name} is still in the document after three epochs").into());
+        }
+        self.save()
+    }
+
+    /// Writes the list of nodes that all authorities admit.
+    fn admit(&self) -> Result<()> {
+        found::admit(&self.folder, &self.nodes)
+    }
+
     /// The file that clients start from.
     pub fn network_file(&self) -> PathBuf {
         self.folder.join("network.toml")
     }
 
-    /// All nodes.
-    pub fn nodes(&self) -> &[Node] {
-        &self.nodes
+    /// Length of an epoch.
+    pub fn epoch(&self) -> Duration {
+        self.epoch
     }
 
-    fn names(&self) -> Vec<String> {
-        self.nodes.iter().map(|node| node.name.clone()).collect()
+    /// All processes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
     }
 
     fn node(&self, name: &str) -> Result<&Node> {
@@ -160,8 +281,80 @@ impl Testnet {
         known.ok_or_else(|| format!("there is no node {name}; `list` shows them").into())
     }
 
+    /// True if a node takes packets of the epoch in force.
+    pub fn is_relaying(&self, name: &str) -> bool {
+        let relaying = |node: &Node| self.metric(name, &node.kind.metric("relaying")).unwrap_or_default() > 0.0;
+        self.node(name).is_ok_and(relaying)
+    }
+
+    /// Waits until every node relays.
+    ///
+    /// # Errors
+    /// Which one does not.
+    pub fn wait_relaying(&self, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        for node in self.nodes.iter().filter(|node| node.kind != Kind::Authority) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !self.wait_until(left, || self.is_relaying(&node.name)) {
+                let why = self.authority_status().map_or_else(|error| error.to_string(), |status| status.to_string());
+                return Err(format!("{} does not relay; an authority says: {why}", node.name).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until something is so; false if it took too long.
+    pub fn wait_until(&self, within: Duration, mut done: impl FnMut() -> bool) -> bool {
+        let deadline = Instant::now() + within;
+        loop {
+            if done() {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// What the first authority that answers says of itself.
+    ///
+    /// # Errors
+    /// If none answers.
+    pub fn authority_status(&self) -> Result<serde_json::Value> {
+        let running = self.nodes.iter().filter(|node| node.kind == Kind::Authority);
+        let mut answers = running.filter_map(|node| self.status_of(&node.name).ok());
+        answers.next().ok_or_else(|| "no authority answers".into())
+    }
+
+    /// What an authority says of itself.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn status_of(&self, name: &str) -> Result<serde_json::Value> {
+        let address = self.node(name)?.http.ok_or("only authorities have a status page")?;
+        Ok(serde_json::from_str(&get(address, "/status.json")?)?)
+    }
+
+    /// The status page of an authority, as text: it holds the id of every node of the newest document.
+    fn document(&self) -> Result<String> {
+        let pages = self.nodes.iter().filter_map(|node| node.http).filter_map(|address| get(address, "/").ok());
+        let in_force = self.authority_status()?;
+        let (epoch, newest) = (in_force["epoch"].as_u64(), in_force["document"]["epoch"].as_u64());
+        // The document of the next epoch is there half an epoch early: it says what will be.
+        if newest > epoch {
+            return Err("the newest document is not in force yet".into());
+        }
+        pages.into_iter().next().ok_or_else(|| "no authority answers".into())
+    }
+
     /// The process of a node, if it runs.
     pub fn pid(&self, name: &str) -> Option<Pid> {
+        self.node(name).ok()?;
+        self.pid_in(name)
+    }
+
+    fn pid_in(&self, name: &str) -> Option<Pid> {
         let text = fs::read_to_string(self.folder.join(name).join("pid")).ok()?;
         let pid = Pid::from_raw(text.trim().parse().ok()?)?;
         test_kill_process(pid).is_ok().then_some(pid)
@@ -196,8 +389,7 @@ impl Testnet {
 
     fn spawn(&self, name: &str) -> Result<()> {
         let folder = self.folder.join(name);
-        let program =
-            program(if self.node(name)?.role == Role::Mailbox { "veilpost-mailbox" } else { "veilpost-mixnode" })?;
+        let program = program(self.node(name)?.kind.program())?;
         let log = OpenOptions::new().create(true).append(true).open(folder.join("log"))?;
         let out = fs::File::create(folder.join("out"))?;
         let mut command = Command::new(program);
@@ -230,7 +422,7 @@ impl Testnet {
     fn wait_gone(&self, name: &str) -> bool {
         let deadline = Instant::now() + STOP;
         while Instant::now() < deadline {
-            if self.pid(name).is_none() {
+            if self.pid_in(name).is_none() {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -252,18 +444,21 @@ impl Testnet {
         }
     }
 
+    /// Stops a process as an operator does.
+    fn end(&self, name: &str) {
+        let Some(pid) = self.pid_in(name) else { return };
+        let _ = kill_process(pid, Signal::TERM);
+        if !self.wait_gone(name) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
     /// A node's metrics as text.
     ///
     /// # Errors
     /// If the node does not answer.
     pub fn metrics(&self, name: &str) -> Result<String> {
-        use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect_timeout(&self.node(name)?.metrics, Duration::from_secs(5))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut text = String::new();
-        stream.take(1 << 20).read_to_string(&mut text)?;
-        Ok(text)
+        get(self.node(name)?.metrics, "/metrics")
     }
 
     /// The sum of a metric over its labels.
@@ -299,85 +494,13 @@ pub fn program(name: &str) -> Result<PathBuf> {
     found.ok_or_else(|| format!("{name} is not built; run `cargo build --workspace`").into())
 }
 
-fn choose_nodes(shape: &Shape) -> Result<Vec<Node>> {
-    let count = shape.width * MIX_LAYERS + shape.entries + shape.mailboxes;
-    if shape.width == 0 || shape.entries == 0 || shape.mailboxes == 0 || count > NODES_MAX {
-        return Err(format!("a test network has at least one node of each kind and at most {NODES_MAX} in all").into());
-    }
-    // In the order in which the directory deals mixes to layers.
-    let mixes = (1..=shape.width)
-        .flat_map(|number| (1..=MIX_LAYERS).map(move |layer| (format!("mix-{layer}-{number}"), Role::Mix)));
-    let entries = (1..=shape.entries).map(|number| (format!("entry-{number}"), Role::Entry));
-    let mailboxes = (1..=shape.mailboxes).map(|number| (format!("mailbox-{number}"), Role::Mailbox));
-    // All ports are held until all are chosen, so that none is chosen twice.
-    let mut held = Vec::new();
-    let mut nodes = Vec::new();
-    for (name, role) in mixes.chain(entries).chain(mailboxes) {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let metrics = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        nodes.push(Node { name, role, listen: socket.local_addr()?, metrics: metrics.local_addr()? });
-        held.push((socket, metrics));
-    }
-    Ok(nodes)
-}
-
-fn make_network(folder: &Path, shape: &Shape, nodes: &[Node]) -> Result<()> {
-    let mut authorities = Vec::new();
-    for number in 1..=shape.authorities {
-        let seed = keys::fresh()?;
-        keys::write(&folder.join(format!("authority-{number}.key")), &seed)?;
-        authorities.push(SigningSecret::from_seed(seed.expose()));
-    }
-    let mut descriptors = Vec::new();
-    for node in nodes {
-        let place = folder.join(&node.name);
-        fs::create_dir_all(&place)?;
-        let path = place.join("config.toml");
-        fs::write(&path, config_text(node))?;
-        let node_config: NodeOnly = config::load(&path)?;
-        descriptors.push(identity::init(&node_config.node.resolve(&path)?, node.role, Epoch(1))?);
-    }
-    let entries = nodes.iter().zip(&descriptors).filter(|(node, _)| node.role == Role::Entry);
-    let name = if shape.fast { "testnet-fast" } else { "testnet" };
-    let mut file = network_file(name, shape.authorities.saturating_sub(1) / 3, &authorities);
-    file.entries = entries
-        .map(|(node, descriptor)| BootstrapEntry {
-            id: descriptor.id,
-            address: node.listen,
-            link_key: descriptor.link_key,
-        })
-        .collect();
-    let set = file.authority_set()?;
-    let fixed = FixedNetwork {
-        network: set.network(),
-        descriptors: &descriptors,
-        params: if shape.fast { Params { hurry: HURRY, ..Params::hurried(FAST) } } else { Params::standard() },
-        epoch: Epoch(1),
-        valid_after: Clock::start().now() - Duration::from_secs(60),
-        valid_for: Duration::from_secs(86_400) * VALID_DAYS,
-    };
-    fs::write(folder.join("document"), sign_view(&fixed.view()?, &authorities))?;
-    fs::write(folder.join("network.toml"), file.to_text())?;
-    Ok(())
-}
-
-/// The part of a configuration that all nodes share, whatever else is in the file.
-#[derive(Deserialize)]
-struct NodeOnly {
-    node: NodeConfig,
-}
-
-fn config_text(node: &Node) -> String {
-    let head = match node.role {
-        Role::Mix => "role = \"mix\"\n",
-        Role::Entry => "role = \"entry\"\n",
-        Role::Mailbox => "",
-    };
-    // A test machine's disk may be nearly full of other things.
-    let tail = if node.role == Role::Mailbox { "[store]\nquota_mib = 512\nfree_disk_floor_mib = 16\n" } else { "" };
-    format!(
-        "{head}[node]\ndata_dir = \"data\"\nlisten = \"{}\"\nnetwork = \"../network.toml\"\ndocument = \"../document\"\n\
-         metrics = \"{}\"\nlog = \"info\"\n{tail}",
-        node.listen, node.metrics
-    )
+/// The body of an answer over plain HTTP.
+fn get(address: SocketAddr, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut bytes = Vec::new();
+    stream.take(1 << 24).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
 }

@@ -313,7 +313,11 @@ async fn pass_through(path: &Path) -> Result<()> {
     let config: Config = config::load(path)?;
     let config = config.node.resolve(path)?;
     let network = veilpost_daemon::network::load_network(&config.network)?;
-    let document = veilpost_daemon::network::load_document(&config.document, &network, Clock::start().now())?;
+    let document = veilpost_daemon::network::load_document(
+        config.document.as_deref().ok_or("no document")?,
+        &network,
+        Clock::start().now(),
+    )?;
     let endpoint = Endpoint::bind(config.listen, &NodeKeys::load(&config.data_dir)?.link, Limits::default())?;
     let (_, next) = document.relays().find(|(place, _)| *place == Place::Mix(3)).ok_or("no mix in layer 3")?;
     let address = *next.addresses.first().ok_or("the sink has no address")?;

@@ -16,10 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 use veilpost_bench::{Options, Report, Result, Row, median, percentile, process};
-use veilpost_pki::Role;
+
 use veilpost_tests::{
     person::Person,
-    testnet::{Shape, Testnet},
+    testnet::{Kind, Shape, Testnet},
 };
 
 /// Measures networks of real processes; the other programs must be built beside this one.
@@ -103,9 +103,9 @@ fn fast(report: &Report, options: Options) -> Result<()> {
     let idle = Duration::from_secs(if options.quick { 3 } else { 60 });
     sleep(idle);
     let network = network.get()?;
-    let of = |role: Role| network.nodes().iter().filter(move |node| node.role == role);
-    let resident = |role: Role| -> Result<Vec<f64>> {
-        of(role)
+    let of = |kind: Kind| network.nodes().iter().filter(move |node| node.kind == kind);
+    let resident = |kind: Kind| -> Result<Vec<f64>> {
+        of(kind)
             .map(|node| {
                 let pid = network.pid(&node.name).ok_or_else(|| format!("{} is not running", node.name))?;
                 process::resident_mb(pid.as_raw_nonzero().get().unsigned_abs())
@@ -126,9 +126,9 @@ fn fast(report: &Report, options: Options) -> Result<()> {
     report.print(
         &format!("Resident memory after {} s idle, --fast", idle.as_secs()),
         &[
-            row("mix", &resident(Role::Mix)?, 40.0),
-            row("entry", &resident(Role::Entry)?, 40.0),
-            row("mailbox", &resident(Role::Mailbox)?, 60.0),
+            row("mix", &resident(Kind::Mix)?, 40.0),
+            row("entry", &resident(Kind::Entry)?, 40.0),
+            row("mailbox", &resident(Kind::Mailbox)?, 60.0),
             row("client daemon", &clients, 80.0),
         ],
     );

@@ -52,7 +52,7 @@ impl World {
             listen: loopback(),
             advertise: vec!["127.0.0.1:9".parse().unwrap()],
             network: path("network.toml"),
-            document: path("document"),
+            document: Some(path("document")),
             metrics: Some(loopback()),
             log: "info".into(),
             family: String::new(),
@@ -320,7 +320,7 @@ async fn an_entry_serves_a_client_document_digests_and_replies_and_forwards_its_
             kind => panic!("{kind:?} on a downlink"),
         }
     }
-    assert_eq!(documents, [std::fs::read(&world.config.node.document).unwrap()]);
+    assert_eq!(documents, [std::fs::read(world.config.node.document.as_ref().unwrap()).unwrap()]);
     assert_eq!(digests, std::slice::from_ref(&published));
     assert!(matches!(unwrap(&sphinx(78), &reply.unwrap()), Ok(Unwrapped::Deliver { .. })));
 
@@ -345,7 +345,7 @@ async fn an_entry_serves_a_client_document_digests_and_replies_and_forwards_its_
 #[tokio::test]
 async fn a_node_that_the_document_lists_otherwise_or_not_at_all_waits_and_takes_nothing() {
     let mut world = World::new(Role::Mix, 2, &[]);
-    let document = std::fs::read(&world.config.node.document).unwrap();
+    let document = std::fs::read(world.config.node.document.as_ref().unwrap()).unwrap();
     for what in ["role", "link key", "no document"] {
         match what {
             "role" => world.config.role = Role::Entry,
@@ -356,7 +356,7 @@ async fn a_node_that_the_document_lists_otherwise_or_not_at_all_waits_and_takes_
                 world.own.link_key = NodeKeys::load(&world.config.node.data_dir).unwrap().link_key();
             }
             _ => {
-                std::fs::remove_file(&world.config.node.document).unwrap();
+                std::fs::remove_file(world.config.node.document.as_ref().unwrap()).unwrap();
                 std::fs::remove_dir_all(world.config.node.data_dir.join("documents")).unwrap();
             }
         }
@@ -367,7 +367,7 @@ async fn a_node_that_the_document_lists_otherwise_or_not_at_all_waits_and_takes_
     }
     // One without a document begins to relay when it comes, here with a list that has the old link key: it waits on.
     let running = world.start().await;
-    std::fs::write(&world.config.node.document, document).unwrap();
+    std::fs::write(world.config.node.document.as_ref().unwrap(), document).unwrap();
     running.wait_for("veilpost_mixnode_documents 1").await;
     running.wait_for("veilpost_mixnode_relaying 0").await;
     running.stop().await;
@@ -379,7 +379,7 @@ async fn a_document_of_strangers_is_refused() {
     let now: Timestamp = Clock::start().now();
     let mut bytes = signed(&view(now, Params::standard()));
     *bytes.last_mut().unwrap() ^= 1;
-    std::fs::write(&world.config.node.document, bytes).unwrap();
+    std::fs::write(world.config.node.document.as_ref().unwrap(), bytes).unwrap();
     let error = Node::start(world.config.clone()).await.err().unwrap();
     assert!(matches!(&error, Failure::Config(text) if text.contains("signatures")), "{error}");
 }

@@ -6,10 +6,10 @@ use std::{
     process::ExitCode,
     time::{Duration, Instant},
 };
-use veilpost_pki::Role;
+
 use veilpost_tests::{
     person::Person,
-    testnet::{FAST, Result, Shape, Testnet},
+    testnet::{FAST, Kind, Result, Shape, Testnet},
 };
 
 /// How long one step may take before the demonstration gives up.
@@ -51,13 +51,13 @@ fn demo() -> Result<()> {
 }
 
 fn tell(story: &Story, folder: &std::path::Path, network: &Testnet) -> Result<()> {
-    let count = |role: Role| network.nodes().iter().filter(|node| node.role == role).count();
+    let count = |kind: Kind| network.nodes().iter().filter(|node| node.kind == kind).count();
     story.tell(&format!(
-        "the network is up: {} authorities signed its document; {} mixes in 3 layers, {} entries, {} mailboxes",
-        Shape::default().authorities,
-        count(Role::Mix),
-        count(Role::Entry),
-        count(Role::Mailbox)
+        "the network is up: {} authorities agreed on its document; {} mixes in 3 layers, {} entries, {} mailboxes",
+        count(Kind::Authority),
+        count(Kind::Mix),
+        count(Kind::Entry),
+        count(Kind::Mailbox)
     ));
     let mut alice = Person::init(folder, "Alice", &network.network_file())?;
     let mut bob = Person::init(folder, "Bob", &network.network_file())?;
@@ -130,13 +130,14 @@ fn file(story: &Story, folder: &std::path::Path, from: &Person, contact: &str, t
 fn what_relays_saw(network: &Testnet) -> Result<()> {
     println!("\n{:<12} {:>10} {:>10}  what it could see", "relay", "packets in", "out");
     for node in network.nodes() {
-        let (packets, out, seen) = match node.role {
-            Role::Mix => (
+        let (packets, out, seen) = match node.kind {
+            Kind::Authority => continue,
+            Kind::Mix => (
                 network.metric(&node.name, "veilpost_mixnode_packets_in_total")?,
                 network.metric(&node.name, "veilpost_mixnode_forwarded_total")?,
                 "packets of one size from and to its neighbours; neither end, no content".to_owned(),
             ),
-            Role::Entry => {
+            Kind::Entry => {
                 let sessions = network.metric(&node.name, "veilpost_mixnode_sessions")?;
                 let out = network.metric(&node.name, "veilpost_mixnode_forwarded_total")?;
                 (
@@ -145,7 +146,7 @@ fn what_relays_saw(network: &Testnet) -> Result<()> {
                     format!("addresses of {sessions:.0} client(s) that send at one rate whether they write or not"),
                 )
             }
-            Role::Mailbox => {
+            Kind::Mailbox => {
                 let boxes = network.metric(&node.name, "veilpost_mailbox_boxes")?;
                 (
                     network.metric(&node.name, "veilpost_mailbox_packets_in_total")?,

@@ -3,8 +3,8 @@
 
 use clap::{Parser, Subcommand};
 use rustix::process::Signal;
-use std::{path::PathBuf, process::ExitCode};
-use veilpost_tests::testnet::{FAST, Result, Shape, Testnet};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+use veilpost_tests::testnet::{FAST, Kind, Result, Shape, Testnet};
 
 /// Starts and stops a Veilpost network of real processes on loopback, one folder each. For tests and demonstrations only:
 /// whoever runs all nodes sees everything.
@@ -21,11 +21,13 @@ Examples:
   veilpost --home /tmp/alice --passphrase-file pass init --network /tmp/net/network.toml --name Alice
   veilpost-testnet kill --dir /tmp/net mailbox-1
   veilpost-testnet start --dir /tmp/net mailbox-1
+  veilpost-testnet add --dir /tmp/net mix
+  veilpost-testnet remove --dir /tmp/net mix-2
   veilpost-testnet down --dir /tmp/net";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a network and start it; prints `ready` when every node accepts links. DIR/network.toml is for `veilpost init`.
+    /// Make a network and start it; prints `ready` when its authorities have agreed and every node relays. DIR/network.toml is for `veilpost init`.
     Up {
         /// Folder of the network.
         #[arg(long)]
@@ -33,7 +35,10 @@ enum Command {
         /// Divide all means and periods by 8.
         #[arg(long)]
         fast: bool,
-        /// Authorities that sign the document; fewer than a third of them may be hostile.
+        /// Length of an epoch in seconds; 3600, or 30 with --fast.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(5..=604_800))]
+        epoch: Option<u64>,
+        /// Authorities that vote; fewer than a third of them may be hostile.
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
         authorities: u8,
         /// Layers of mixes; the packet format has exactly three.
@@ -48,6 +53,23 @@ enum Command {
         /// Mailboxes.
         #[arg(long, default_value_t = 3)]
         mailboxes: usize,
+    },
+    /// Add a node to a network that runs; prints its name when it relays, two epochs later at most.
+    Add {
+        /// Folder of the network.
+        #[arg(long)]
+        dir: PathBuf,
+        /// mix, entry or mailbox.
+        #[arg(value_parser = kind)]
+        kind: Kind,
+    },
+    /// Take a node off the authorities' lists, and stop it once no document lists it.
+    Remove {
+        /// Folder of the network.
+        #[arg(long)]
+        dir: PathBuf,
+        /// The node, as `list` shows it.
+        node: String,
     },
     /// Stop all nodes; logs and data stay in the folder.
     Down {
@@ -82,6 +104,11 @@ enum Command {
     },
 }
 
+fn kind(word: &str) -> std::result::Result<Kind, String> {
+    let kinds = [Kind::Mix, Kind::Entry, Kind::Mailbox];
+    kinds.into_iter().find(|kind| kind.word() == word).ok_or_else(|| "expected mix, entry or mailbox".into())
+}
+
 fn signal(name: &str) -> std::result::Result<Signal, String> {
     match name.trim_start_matches("SIG") {
         "KILL" => Ok(Signal::KILL),
@@ -105,14 +132,18 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { dir, fast, authorities, width, entries, mailboxes, .. } => {
-            let shape = Shape { authorities: authorities.into(), width, entries, mailboxes, fast };
+        Command::Up { dir, fast, epoch, authorities, width, entries, mailboxes, .. } => {
+            let epoch = epoch.map(Duration::from_secs);
+            let shape = Shape { authorities: authorities.into(), width, entries, mailboxes, fast, epoch };
             Testnet::up(&dir, &shape)?;
             if fast {
-                eprintln!("fast: all means and periods are divided by {FAST}");
+                let epoch = shape.epoch().as_secs();
+                eprintln!("fast: all means and periods are divided by {FAST}, and an epoch lasts {epoch} s");
             }
             println!("ready");
         }
+        Command::Add { dir, kind } => println!("{}", Testnet::open(&dir)?.add(kind)?),
+        Command::Remove { dir, node } => Testnet::open(&dir)?.remove(&node)?,
         Command::Down { dir } => Testnet::open(&dir)?.down()?,
         Command::Kill { dir, node, signal } => Testnet::open(&dir)?.kill(&node, signal)?,
         Command::Start { dir, node } => Testnet::open(&dir)?.start(&node)?,
@@ -121,7 +152,7 @@ fn run(command: Command) -> Result<()> {
             for node in network.nodes() {
                 let state =
                     network.pid(&node.name).map_or("down".to_owned(), |pid| format!("pid {}", pid.as_raw_nonzero()));
-                println!("{:<12} {:<8} {:<22} {state}", node.name, node.role, node.listen);
+                println!("{:<12} {:<10} {:<22} {state}", node.name, node.kind.word(), node.listen);
             }
         }
     }
