@@ -30,14 +30,17 @@ pub(super) async fn run(context: &mut Context, follow: bool, into: Option<&Path>
     };
     while let Some(event) = events.next().await {
         match event {
-            Event::MessageReceived { .. } | Event::Missed { .. } => {
-                shown.catch_up(context, &client, into).await?;
-            }
             Event::MessageChanged { id, state: MessageState::Received | MessageState::Failed }
                 if shown.incomplete.remove(&id) =>
             {
                 let message = client.get(&format!("/v1/messages/{id}")).await?;
                 show(context, &client, message, into).await?;
+            }
+            // The latter is a file that was refused, or whole at once: it never was incomplete.
+            Event::MessageReceived { .. }
+            | Event::Missed { .. }
+            | Event::MessageChanged { state: MessageState::Received | MessageState::Failed, .. } => {
+                shown.catch_up(context, &client, into).await?;
             }
             _ => {}
         }

@@ -185,6 +185,23 @@ fn a_message_opens_as_long_as_its_chain_is_one_of_the_newest_and_a_turn_is_told_
 }
 
 #[test]
+fn a_late_message_opens_after_long_turns_too() {
+    let mut pair = Pair::new();
+    pair.bob_to_alice(b"0");
+    pair.alice_to_bob(b"0");
+    let late = pair.bob.seal(pair.bobs_alice, b"late");
+    for _ in 0..CHAINS_KEPT - 1 {
+        for _ in 0..60 {
+            pair.bob_to_alice(b"one of many");
+        }
+        for _ in 0..60 {
+            pair.alice_to_bob(b"one of many");
+        }
+    }
+    assert_eq!(pair.alice.read(pair.alices_bob, &late).unwrap(), b"late");
+}
+
+#[test]
 fn a_duplicate_is_called_one_and_changes_nothing() {
     let mut pair = Pair::new();
     let sealed = pair.alice.seal(pair.alices_bob, b"once");
