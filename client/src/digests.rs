@@ -1,10 +1,7 @@
 //! Following the mailboxes' digests: what is new, what is missing, what to ask for. Pure.
 
 use crate::{arq::Pace, store::digests::KeptDigest};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 use veilpost_packet::{
     boxes::BoxTag,
     digest::{DigestHash, SignedDigest},
@@ -100,13 +97,16 @@ pub struct DigestTracker {
     positions: BTreeMap<NodeId, Position>,
     /// In order of their ticks.
     gaps: BTreeMap<NodeId, Vec<Gap>>,
-    recent: BTreeSet<(BoxTag, Tick)>,
+    recent: BTreeMap<(BoxTag, Tick), NodeId>,
 }
 
 impl DigestTracker {
     /// Takes up from what is on disk (by mailbox and tick): where each chain stands, and where it has holes.
-    pub fn new(now: Timestamp, kept: &[KeptDigest], tags: Vec<(Tick, BoxTag)>) -> Self {
-        let mut tracker = Self { recent: tags.into_iter().map(|(tick, tag)| (tag, tick)).collect(), ..Self::default() };
+    pub fn new(now: Timestamp, kept: &[KeptDigest], tags: Vec<(NodeId, Tick, BoxTag)>) -> Self {
+        let mut tracker = Self {
+            recent: tags.into_iter().map(|(mailbox, tick, tag)| ((tag, tick), mailbox)).collect(),
+            ..Self::default()
+        };
         for digest in kept {
             let before = tracker.positions.insert(digest.mailbox, Position { tick: digest.tick, hash: digest.hash });
             if let Some(before) = before.filter(|before| before.hash != digest.previous) {
@@ -138,7 +138,7 @@ impl DigestTracker {
             }
         };
         if news != News::Known {
-            self.recent.extend(digest.tags.iter().map(|tag| (*tag, digest.tick)));
+            self.recent.extend(digest.tags.iter().map(|tag| ((*tag, digest.tick), digest.mailbox)));
         }
         news
     }
@@ -213,12 +213,17 @@ impl DigestTracker {
 
     /// True if a digest of the last day named this tag.
     pub fn has_named(&self, tag: &BoxTag) -> bool {
-        self.recent.range((*tag, Tick(0))..=(*tag, Tick(u32::MAX))).next().is_some()
+        self.named_by(tag).is_some()
+    }
+
+    /// The mailbox whose digest named this tag last, in the last day: it holds the box, whatever the placement is by now.
+    pub fn named_by(&self, tag: &BoxTag) -> Option<NodeId> {
+        self.recent.range((*tag, Tick(0))..=(*tag, Tick(u32::MAX))).next_back().map(|(_, mailbox)| *mailbox)
     }
 
     /// Forgets tags older than `oldest`.
     pub fn forget_before(&mut self, oldest: Tick) {
-        self.recent.retain(|(_, tick)| *tick >= oldest);
+        self.recent.retain(|(_, tick), _| *tick >= oldest);
         self.gaps.retain(|_, gaps| {
             gaps.retain(|gap| gap.last >= oldest);
             !gaps.is_empty()

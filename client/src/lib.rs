@@ -19,6 +19,7 @@ pub mod cli;
 pub mod content;
 pub mod core;
 pub mod digests;
+pub mod guards;
 pub mod handle;
 pub mod invitation;
 pub mod runtime;

@@ -26,5 +26,5 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(View::decode(&view.encode()).as_ref(), Ok(view));
     assert!(!holders(view, &BoxId([4; 32])).is_empty());
     let entry = view.entries.first().expect("a checked view has an entry");
-    let _ = reply_route(&mut seeded([6; 32]), &document, &entry.id, entry.hop());
+    let _ = reply_route(&mut seeded([6; 32]), &document, &[], &entry.id, entry.hop());
 });

@@ -14,15 +14,28 @@ use veilpost_packet::{
     sphinx::{Delays, Hop, Route},
 };
 
-/// Entry, one mix of each layer, the mailbox. `None` if a node is not in the document or a layer has no weight.
-pub fn forward_route(rng: &mut impl RngCore, document: &Document, entry: &NodeId, mailbox: &NodeId) -> Option<Route> {
-    let [first, second, third] = mixes(rng, document)?;
+/// Entry, one mix of each layer, the mailbox. In the middle layer one of `middle`, if any of them is listed there. `None` if a
+/// node is not in the document or a layer has no weight.
+pub fn forward_route(
+    rng: &mut impl RngCore,
+    document: &Document,
+    middle: &[NodeId],
+    entry: &NodeId,
+    mailbox: &NodeId,
+) -> Option<Route> {
+    let [first, second, third] = mixes(rng, document, middle)?;
     Some([document.relay(entry)?.1.hop(), first, second, third, document.relay(mailbox)?.1.hop()])
 }
 
-/// One mix of each layer, the entry, and the session whose client reads the reply.
-pub fn reply_route(rng: &mut impl RngCore, document: &Document, entry: &NodeId, session: Hop) -> Option<Route> {
-    let [first, second, third] = mixes(rng, document)?;
+/// One mix of each layer, the entry, and the session whose client reads the reply; `middle` as in [`forward_route`].
+pub fn reply_route(
+    rng: &mut impl RngCore,
+    document: &Document,
+    middle: &[NodeId],
+    entry: &NodeId,
+    session: Hop,
+) -> Option<Route> {
+    let [first, second, third] = mixes(rng, document, middle)?;
     Some([first, second, third, document.relay(entry)?.1.hop(), session])
 }
 
@@ -33,9 +46,11 @@ pub fn delays(rng: &mut impl RngCore, view: &View) -> Delays {
     delays
 }
 
-fn mixes(rng: &mut impl RngCore, view: &View) -> Option<[Hop; 3]> {
-    let mut hops = view.layers.iter().map(|layer| weighted(rng, layer).map(Relay::hop));
-    Some([hops.next()??, hops.next()??, hops.next()??])
+fn mixes(rng: &mut impl RngCore, view: &View, middle: &[NodeId]) -> Option<[Hop; 3]> {
+    let [first, second, third] = view.layers.as_slice() else { return None };
+    let sticky: Vec<Relay> = second.iter().filter(|mix| middle.contains(&mix.id)).cloned().collect();
+    let of_middle = weighted(rng, &sticky).or_else(|| weighted(rng, second))?.hop();
+    Some([weighted(rng, first)?.hop(), of_middle, weighted(rng, third)?.hop()])
 }
 
 /// Draws a relay in proportion to the document's weights, which are the same for every client.

@@ -28,11 +28,11 @@ fn a_route_has_one_mix_of_each_layer_in_order() {
     let layers: Vec<BTreeSet<_>> =
         document.layers.iter().map(|layer| layer.iter().map(|relay| relay.id.0).collect()).collect();
     for _ in 0..200 {
-        let [entry, first, second, third, mailbox] = forward_route(&mut rng, &document, &ENTRY, &MAILBOX).unwrap();
+        let [entry, first, second, third, mailbox] = forward_route(&mut rng, &document, &[], &ENTRY, &MAILBOX).unwrap();
         assert_eq!((entry.address, mailbox.address), (ENTRY.0, MAILBOX.0));
         let mixes = [first, second, third];
         assert!(mixes.iter().zip(&layers).all(|(mix, layer)| layer.contains(&mix.address)));
-        let [first, second, third, entry, last] = reply_route(&mut rng, &document, &ENTRY, session).unwrap();
+        let [first, second, third, entry, last] = reply_route(&mut rng, &document, &[], &ENTRY, session).unwrap();
         assert_eq!((entry.address, last), (ENTRY.0, session));
         let mixes = [first, second, third];
         assert!(mixes.iter().zip(&layers).all(|(mix, layer)| layer.contains(&mix.address)));
@@ -43,10 +43,10 @@ fn a_route_has_one_mix_of_each_layer_in_order() {
 #[test]
 fn a_route_over_a_node_that_is_not_in_the_document_does_not_exist() {
     let (mut rng, stranger) = (seeded([1; 32]), NodeId([99; 32]));
-    assert!(forward_route(&mut rng, &document(), &stranger, &MAILBOX).is_none());
-    assert!(forward_route(&mut rng, &document(), &ENTRY, &stranger).is_none());
+    assert!(forward_route(&mut rng, &document(), &[], &stranger, &MAILBOX).is_none());
+    assert!(forward_route(&mut rng, &document(), &[], &ENTRY, &stranger).is_none());
     let session = Hop { address: [77; 32], key: SphinxPublic([78; 32]) };
-    assert!(reply_route(&mut rng, &document(), &stranger, session).is_none());
+    assert!(reply_route(&mut rng, &document(), &[], &stranger, session).is_none());
 }
 
 #[test]

@@ -224,7 +224,8 @@ impl Simulation {
     /// Connects a client to its guard, or to the first entry before it has a document.
     pub fn connect(&mut self, number: usize) {
         let Some(client) = self.clients.get_mut(number) else { return };
-        let entry = client.core.guard().expect("store").unwrap_or(self.document.entries.first().expect("an entry").id);
+        let first = self.document.entries.first().expect("an entry").id;
+        let entry = client.core.guards().first().copied().unwrap_or(first);
         let session = client.core.new_session();
         let hello = Hello::decode(session.hello.body()).expect("the core's own hello");
         let relay = self.by_id.get(&entry).copied().expect("the document lists its entries");
@@ -339,7 +340,7 @@ impl Simulation {
         let arrival = self.queue.first_key_value().map(|((at, _), _)| *at);
         let relays = self.relays.iter().filter_map(|relay| relay.engine.next_wake());
         let mailboxes = self.mailboxes.iter().filter_map(|mailbox| Some(mailbox.engine.as_ref()?.next_wake()));
-        let clients = self.clients.iter().map(|client| client.core.next_wake() + client.behind);
+        let clients = self.clients.iter().map(|client| client.core.next_wake(self.now - client.behind) + client.behind);
         let next = relays.chain(mailboxes).chain(clients).chain(arrival).min().unwrap_or(until).min(until);
         // At least a nanosecond on, so that a wake-up in the past cannot stand still.
         self.now = next.max(self.now + Duration::from_nanos(1));

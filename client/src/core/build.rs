@@ -3,8 +3,9 @@
 
 use veilpost_packet::{
     command::Command,
-    ids::{NodeId, SurbId},
+    ids::{DocumentHash, NodeId, SurbId},
     sphinx::{BuildError, Delays, Packet, Route, Surb, SurbRecovery, build},
+    time::Epoch,
 };
 
 /// What a finished packet is for.
@@ -22,6 +23,8 @@ pub(super) enum Slot {
 pub struct BuildJob {
     pub(super) number: u64,
     pub(super) session: u64,
+    pub(super) epoch: Epoch,
+    pub(super) document: DocumentHash,
     pub(super) secret: [u8; 32],
     pub(super) route: Route,
     pub(super) delays: Delays,
@@ -38,6 +41,10 @@ pub struct BuildJob {
 pub struct Built {
     pub(super) number: u64,
     pub(super) session: u64,
+    /// The epoch of its route, there and back.
+    pub(super) epoch: Epoch,
+    /// The document that the route is of.
+    pub(super) document: DocumentHash,
     pub(super) surb_id: SurbId,
     pub(super) mailbox: NodeId,
     pub(super) result: Result<(Packet, SurbRecovery), BuildError>,
@@ -52,6 +59,14 @@ impl BuildJob {
                 Ok((packet, recovery))
             },
         );
-        Built { number: self.number, session: self.session, surb_id: self.surb_id, mailbox: self.mailbox, result: made }
+        Built {
+            number: self.number,
+            session: self.session,
+            epoch: self.epoch,
+            document: self.document,
+            surb_id: self.surb_id,
+            mailbox: self.mailbox,
+            result: made,
+        }
     }
 }

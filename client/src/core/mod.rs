@@ -23,6 +23,7 @@
 
 mod asking;
 mod build;
+mod epochs;
 mod holding;
 mod inviting;
 mod parcel;
@@ -39,13 +40,14 @@ pub use work::Event;
 
 use crate::{
     digests::DigestTracker,
+    guards::Guards,
     store::{
         Store,
         contacts::ContactId,
-        digests, messages, meta,
+        digests, messages,
         streams::{self, Fetch, FetchKey, OutboxId, Outgoing, StreamId, StreamKind},
     },
-    traffic::{Clocks, Ready},
+    traffic::Clocks,
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -57,12 +59,12 @@ use veilpost_packet::{
     codec::DecodeError,
     command::Reply,
     frame::{Frame, FrameKind},
-    ids::SurbId,
+    ids::{NodeId, SurbId},
     random::{self, EngineRng},
     sphinx::Unwrapped,
     time::{Tick, Timestamp},
 };
-use veilpost_pki::{AuthoritySet, Document, Params, UnverifiedDocument};
+use veilpost_pki::{AuthoritySet, Document, Documents, Params};
 use work::{Effects, Work};
 
 /// Replies older than this are dropped and counted: what comes later tells more about a path than it is worth.
@@ -81,7 +83,11 @@ pub struct Core {
     store: Store,
     rng: EngineRng,
     authorities: AuthoritySet,
+    documents: Documents,
+    /// The document in use: of `documents`, the one in force, or the last one that was.
     document: Option<Document>,
+    guards: Guards,
+    middle: Vec<NodeId>,
     connection: Option<Connection>,
     connections: u64,
     jobs: u64,
@@ -128,7 +134,10 @@ impl Core {
         let outbox = streams::unfinished(connection)?.into_iter().map(|out| (out.id, out)).collect();
         let files = streams::of_kinds(connection, &[StreamKind::FileOut])?.iter().map(|stream| stream.id).collect();
         let mut core = Self {
-            document: load_document(&store, &authorities, now),
+            documents: Documents::default(),
+            document: None,
+            guards: Guards::default(),
+            middle: Vec::new(),
             store,
             rng,
             authorities,
@@ -159,6 +168,7 @@ impl Core {
             clock_slow: None,
             counters: Counters::default(),
         };
+        core.load_documents(now)?;
         core.load_reading(now)?;
         Ok(core)
     }
@@ -189,12 +199,7 @@ impl Core {
     /// The store's.
     pub fn status(&self, now: Timestamp) -> Result<Status, CoreError> {
         let mut warnings = Vec::new();
-        if self.connection.is_some() && self.document.is_none() {
-            warnings.push("connected, but no valid network document yet".to_owned());
-        }
-        if self.document.as_ref().is_some_and(|document| now >= document.valid_until) {
-            warnings.push("the network document has expired; waiting for a newer one".to_owned());
-        }
+        warnings.extend(self.document_warnings(now));
         let recently = |at: Option<Timestamp>| at.is_some_and(|at| now.since(at) < Duration::from_secs(3_600));
         if recently(self.mailbox_full) {
             warnings.push("a mailbox is full; messages are tried again until there is room".to_owned());
@@ -252,26 +257,6 @@ impl Core {
         Ok(())
     }
 
-    /// Takes a network document: from the entry, or from a file.
-    ///
-    /// # Errors
-    /// In words for a person.
-    pub fn handle_document(&mut self, now: Timestamp, bytes: &[u8]) -> Result<(), CoreError> {
-        let document = UnverifiedDocument::from_bytes(bytes)?.verify(&self.authorities, now)?;
-        if self.document.as_ref().is_some_and(|ours| ours.epoch >= document.epoch && ours.valid_until > now) {
-            return Ok(());
-        }
-        self.store.transaction(|tx| meta::set(tx, DOCUMENT, bytes))?;
-        if let Some(connection) = &mut self.connection {
-            connection.clocks = Some(Clocks::start(now, &document.params, &mut self.rng));
-            connection.ready = Ready::default();
-            connection.building.clear();
-        }
-        self.preparing.clear();
-        self.document = Some(document);
-        Ok(())
-    }
-
     /// A reply that came for this session, unwrapped by the shell.
     pub fn handle_delivered(&mut self, now: Timestamp, unwrapped: Unwrapped) {
         let Unwrapped::Deliver { surb: Some(id), payload, .. } = unwrapped else {
@@ -287,7 +272,7 @@ impl Core {
             self.counters.bad_replies += 1;
             return;
         };
-        if self.document.as_ref().is_some_and(|ours| ours.hash() != reply.document) {
+        if flight.document != reply.document {
             self.counters.bad_replies += 1;
             self.other_document = Some(now);
             return;
@@ -307,6 +292,7 @@ impl Core {
     /// Work that waits for time alone: receipts, digests to keep, replies that never came.
     pub fn handle_timers(&mut self, now: Timestamp) {
         self.answer_late(now);
+        self.follow_documents(now);
         if now < self.next_housekeeping {
             return;
         }
@@ -371,12 +357,13 @@ impl Core {
     }
 
     /// When to call again at the latest, if nothing comes in.
-    pub fn next_wake(&self) -> Timestamp {
+    pub fn next_wake(&self, now: Timestamp) -> Timestamp {
         let clocks = self.connection.as_ref().and_then(|connection| connection.clocks.as_ref());
         let tick = clocks.map_or(Timestamp::FAR_FUTURE, Clocks::next_wake);
         let invites = self.invites.values().map(|invite| invite.until);
         let answers = invites.chain(self.accepts.values().map(|accept| accept.until)).min();
-        tick.min(self.next_housekeeping).min(answers.unwrap_or(Timestamp::FAR_FUTURE))
+        let change = self.documents.next_change(now).unwrap_or(Timestamp::FAR_FUTURE);
+        tick.min(change).min(self.next_housekeeping).min(answers.unwrap_or(Timestamp::FAR_FUTURE))
     }
 
     /// Runs one transaction and lets memory follow it.
@@ -416,14 +403,6 @@ impl Core {
         }
         self.events.push_back(event);
     }
-}
-
-/// Name of the newest network document among the store's single values.
-const DOCUMENT: &str = "network.document";
-
-fn load_document(store: &Store, authorities: &AuthoritySet, now: Timestamp) -> Option<Document> {
-    let bytes = meta::get(store.connection(), DOCUMENT).ok()??;
-    UnverifiedDocument::from_bytes(&bytes).ok()?.verify(authorities, now).ok()
 }
 
 /// The root of a fresh stream.

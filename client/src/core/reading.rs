@@ -19,6 +19,7 @@ use veilpost_packet::{
     random::{EngineRng, exponential},
     time::{Tick, Timestamp},
 };
+use veilpost_pki::Document;
 
 /// Boxes beyond the highest seen that are looked for in digests.
 pub(super) const LOOK_AHEAD: u64 = 256;
@@ -105,7 +106,9 @@ impl Core {
         let Ok(signed) = SignedDigest::verify(bytes) else { return };
         let digest = signed.digest();
         let ours = digest.network == document.network && digest.district.0 == 0;
-        if !ours || !document.mailboxes.iter().any(|mailbox| mailbox.id == digest.mailbox) {
+        // Also of a mailbox that is listed in the document before or after this one: it still has, or has already, boxes.
+        let listed = |document: &Document| document.mailboxes.iter().any(|mailbox| mailbox.id == digest.mailbox);
+        if !ours || !self.documents.iter().any(listed) {
             return;
         }
         let params = &document.params;

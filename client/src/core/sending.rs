@@ -3,7 +3,7 @@
 use super::{
     Core, IN_FLIGHT_MAX,
     build::{BuildJob, Built, Slot},
-    types::{InFlight, Prepared, Preparing, Purpose},
+    types::{InFlight, Prepared, Purpose},
 };
 use crate::arq::Pace;
 use veilpost_packet::{
@@ -41,8 +41,8 @@ impl Core {
         };
         let connection = self.connection.as_ref()?;
         let session = Hop { address: connection.address.0, key: connection.secret.public() };
-        let route = topology::forward_route(&mut self.rng, &document, &connection.entry, &mailbox)?;
-        let surb_route = topology::reply_route(&mut self.rng, &document, &connection.entry, session)?;
+        let route = topology::forward_route(&mut self.rng, &document, &self.middle, &connection.entry, &mailbox)?;
+        let surb_route = topology::reply_route(&mut self.rng, &document, &self.middle, &connection.entry, session)?;
         let surb_id = loop {
             if let Some(id) = SurbId::new(random::bytes(&mut self.rng)) {
                 break id;
@@ -52,6 +52,8 @@ impl Core {
         let job = BuildJob {
             number: self.jobs,
             session: connection.number,
+            epoch: document.epoch,
+            document: document.hash(),
             secret: random::bytes(&mut self.rng),
             route,
             delays: topology::delays(&mut self.rng, &document),
@@ -62,11 +64,7 @@ impl Core {
             mailbox,
             command,
         };
-        match &purpose {
-            Purpose::Put(id, _) => self.preparing.insert(Preparing::Put(*id)),
-            Purpose::Get(key, _) => self.preparing.insert(Preparing::Get(*key)),
-            Purpose::Ack | Purpose::Loop => false,
-        };
+        self.preparing.extend(purpose.preparing());
         self.connection.as_mut()?.building.insert(job.number, purpose);
         Some(job)
     }
@@ -92,7 +90,7 @@ impl Core {
     pub fn poll_frame(&mut self, now: Timestamp) -> Option<Frame> {
         loop {
             let document = self.document.as_ref().filter(|document| now < document.valid_until)?;
-            let (epoch, params) = (document.epoch, document.params.clone());
+            let params = document.params.clone();
             let connection = self.connection.as_mut()?;
             let tick = connection.clocks.as_mut()?.poll(now, &params)?;
             if tick == crate::traffic::Tick::Loop
@@ -104,6 +102,15 @@ impl Core {
                 self.counters.unready_ticks += 1;
                 continue;
             };
+            let epoch = prepared.built.epoch;
+            if !self.is_live(now, epoch) {
+                // It was ready for longer than its epoch's keys live; its content is prepared anew.
+                if let Some(preparing) = prepared.purpose.preparing() {
+                    self.preparing.remove(&preparing);
+                }
+                self.counters.unready_ticks += 1;
+                continue;
+            }
             if let Some(packet) = self.handle_sending(now, prepared, &params) {
                 self.counters.sent += 1;
                 let frame = Frame::new(FrameKind::Packet, Flags::for_epoch(epoch), packet.as_bytes());
@@ -134,7 +141,10 @@ impl Core {
             let oldest = self.in_flight.iter().min_by_key(|(_, flight)| flight.sent).map(|(id, _)| *id);
             oldest.map(|id| self.in_flight.remove(&id));
         }
-        self.in_flight.insert(built.surb_id, InFlight { purpose, mailbox: built.mailbox, recovery, sent: now });
+        self.in_flight.insert(
+            built.surb_id,
+            InFlight { purpose, mailbox: built.mailbox, document: built.document, recovery, sent: now },
+        );
         Some(packet)
     }
 }

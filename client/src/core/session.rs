@@ -2,13 +2,10 @@
 
 use super::{
     Core,
-    types::{Connection, CoreError, Session},
+    types::{Connection, Session},
     work::Event,
 };
-use crate::{
-    store::meta,
-    traffic::{Clocks, Ready},
-};
+use crate::traffic::{Clocks, Ready};
 use std::{collections::BTreeMap, sync::Arc};
 use veilpost_packet::{
     frame::{Hello, RecordJoiner},
@@ -18,34 +15,15 @@ use veilpost_packet::{
     sphinx::SphinxSecret,
     time::Timestamp,
 };
-use veilpost_pki::{Document, topology};
-
-/// Name of the sticky entry among the store's single values.
-const GUARD: &str = "guard";
+use veilpost_pki::Document;
 
 impl Core {
-    /// The sticky entry to connect to, or `None` before the first document: then any entry of the network file will do.
-    pub fn guard(&mut self) -> Result<Option<NodeId>, CoreError> {
-        let Some(document) = &self.document else { return Ok(None) };
-        if let Some(bytes) = meta::get(self.store.connection(), GUARD)?
-            && let Ok(id) = <[u8; 32]>::try_from(bytes)
-            && document.entries.iter().any(|entry| entry.id == NodeId(id))
-        {
-            return Ok(Some(NodeId(id)));
-        }
-        let chosen = topology::weighted(&mut self.rng, &document.entries).map(|entry| entry.id);
-        if let Some(id) = chosen {
-            self.store.transaction(|tx| meta::set(tx, GUARD, id.as_bytes()))?;
-        }
-        Ok(chosen)
-    }
-
     /// Draws the secrets of a new connection.
     pub fn new_session(&mut self) -> Session {
         self.connections += 1;
         let address = SessionAddress(random::bytes(&mut self.rng));
         let secret = Arc::new(SphinxSecret::from_seed(random::bytes(&mut self.rng)));
-        let document = self.document.as_ref().map_or(DocumentHash::default(), Document::hash);
+        let document = self.documents.newest().map_or(DocumentHash::default(), Document::hash);
         self.connection = None;
         let session = Session {
             hello: Hello::client(address, document).to_frame(),
@@ -62,6 +40,7 @@ impl Core {
             && connection.number == session.number
         {
             connection.entry = entry;
+            self.guards.handle_reached(&entry);
             if let Some(document) = &self.document {
                 connection.clocks = Some(Clocks::start(now, &document.params, &mut self.rng));
             }

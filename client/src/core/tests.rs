@@ -75,7 +75,7 @@ fn without_document_or_connection_nothing_is_built_or_sent_and_no_wake_up_is_in_
     let mut core = core();
     core.handle_timers(NOW);
     assert!(core.poll_job(NOW).is_none() && core.poll_frame(NOW).is_none());
-    assert!(core.next_wake() > NOW);
+    assert!(core.next_wake(NOW) > NOW);
 }
 
 mod people;

@@ -14,7 +14,7 @@ use crate::{
 use std::{collections::BTreeMap, sync::Arc};
 use veilpost_packet::{
     frame::{Frame, RecordJoiner},
-    ids::{BoxId, NodeId, SessionAddress},
+    ids::{BoxId, DocumentHash, NodeId, SessionAddress},
     primitives::Secret32,
     sphinx::{SphinxSecret, SurbRecovery},
     time::Timestamp,
@@ -136,6 +136,15 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
+    /// What is not prepared a second time while this packet is.
+    pub(super) fn preparing(&self) -> Option<Preparing> {
+        match self {
+            Self::Put(id, _) => Some(Preparing::Put(*id)),
+            Self::Get(key, _) => Some(Preparing::Get(*key)),
+            Self::Ack | Self::Loop => None,
+        }
+    }
+
     pub(super) fn slot(&self) -> Slot {
         match self {
             Self::Put(_, slot) | Self::Get(_, slot) => *slot,
@@ -153,6 +162,7 @@ pub(super) struct Prepared {
 pub(super) struct InFlight {
     pub(super) purpose: Purpose,
     pub(super) mailbox: NodeId,
+    pub(super) document: DocumentHash,
     pub(super) recovery: SurbRecovery,
     pub(super) sent: Timestamp,
 }

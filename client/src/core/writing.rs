@@ -21,9 +21,9 @@ use crate::{
 use rand::Rng as _;
 use std::time::Duration;
 use veilpost_packet::{
-    boxes::BoxClass,
+    boxes::{BoxClass, BoxTag},
     command::{Answer, Command},
-    ids::{District, NodeId},
+    ids::{BoxId, District, NodeId},
     random::{log_uniform, one_in},
     time::Timestamp,
 };
@@ -93,11 +93,21 @@ impl Core {
 
     pub(super) fn get_job(&self, key: FetchKey, slot: Slot) -> Option<Job> {
         let fetch = self.fetches.get(&key)?;
-        let document = self.document.as_ref()?;
-        let holders = topology::holders(document, &fetch.id);
-        let copies = usize::try_from(document.params.copies).unwrap_or(1).min(holders.len()).max(1);
-        let holder = holders.get(fetch.retry.asked as usize % copies).copied();
+        let holder = self.holder_of(&fetch.id, fetch.retry.asked);
         Some((Purpose::Get(key, slot), Command::Get { id: fetch.id, district: District(0) }, holder))
+    }
+
+    /// Whom to ask for a box: who named it in a digest, if that mailbox is up; placement may have changed since it was put. Else
+    /// its holders in turn.
+    fn holder_of(&self, id: &BoxId, turn: u32) -> Option<NodeId> {
+        let document = self.document.as_ref()?;
+        let named = self.tracker.named_by(&BoxTag::of(id));
+        if let Some(named) = named.filter(|named| document.mailboxes.iter().any(|mailbox| mailbox.id == *named)) {
+            return Some(named);
+        }
+        let holders = topology::holders(document, id);
+        let copies = usize::try_from(document.params.copies).unwrap_or(1).min(holders.len()).max(1);
+        holders.get(turn as usize % copies).copied()
     }
 
     /// The oldest real box that was never sent: messages first, then files, whose boxes are sealed as they are needed.
@@ -158,7 +168,7 @@ impl Core {
         }
         let at = self.acks.iter().position(|ack| ack.due <= now)?;
         let PendingAck { id, secret, .. } = self.acks.remove(at)?;
-        let holder = topology::holders(self.document.as_ref()?, &id).first().copied();
+        let holder = self.holder_of(&id, 0);
         Some((Purpose::Ack, Command::Ack { id, district: District(0), secret }, holder))
     }
 

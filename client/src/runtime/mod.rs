@@ -37,7 +37,7 @@ const INPUTS: usize = 256;
 const JOBS: usize = 64;
 /// A sleep without anything due.
 const IDLE: Duration = Duration::from_secs(1);
-/// Failures to reach the sticky entry before another one is tried for once.
+/// Failures to reach a guard before the other one is tried.
 const GUARD_TRIES: u32 = 3;
 
 /// What happens around the engine.
@@ -70,6 +70,8 @@ struct Runtime {
     jobs: std::sync::mpsc::SyncSender<BuildJob>,
     sender: Option<link::Sender>,
     failures: u32,
+    /// The entry that was dialed last.
+    dialed: Option<NodeId>,
     waiting: BTreeMap<u64, Waiting>,
     tickets: u64,
 }
@@ -96,6 +98,7 @@ impl Runtime {
             jobs,
             sender: None,
             failures: 0,
+            dialed: None,
             waiting: BTreeMap::new(),
             tickets: 0,
         })
@@ -104,7 +107,7 @@ impl Runtime {
     async fn run(&mut self) {
         loop {
             let now = self.clock.now();
-            let wake = self.core.next_wake().since(now).min(IDLE);
+            let wake = self.core.next_wake(now).since(now).min(IDLE);
             tokio::select! {
                 input = self.inputs.recv() => match input {
                     Some(input) => self.handle_input(input),
@@ -145,6 +148,9 @@ impl Runtime {
             Input::Unreachable => {
                 self.failures = self.failures.saturating_add(1);
                 self.core.handle_disconnected();
+                if let Some(entry) = self.dialed {
+                    self.core.handle_unreachable(now, &entry);
+                }
             }
             Input::Frame(frame) => {
                 if let Err(error) = self.core.handle_frame(now, &frame) {
@@ -164,9 +170,9 @@ impl Runtime {
         self.core.handle_disconnected();
     }
 
-    /// The sticky entry; another for once when it was out of reach for long; before the first document any of the file.
+    /// The guard, or the backup when the guard was out of reach some times in a row; before the first document any entry of
+    /// the network file. Never another one: whoever keeps guards from answering must not choose who is asked instead.
     fn plan(&mut self) -> Option<link::Plan> {
-        let guard = self.core.guard().inspect_err(|error| tracing::error!(%error, "no entry can be chosen")).ok()?;
         let known: Vec<BootstrapEntry> = match self.core.document() {
             Some(document) => document
                 .entries
@@ -178,11 +184,12 @@ impl Runtime {
                 .collect(),
             None => self.network.entries.clone(),
         };
-        let sticky = known.iter().find(|entry| Some(entry.id) == guard && self.failures < GUARD_TRIES);
-        let entry = sticky.or_else(|| pick(&mut self.rng, &known))?.clone();
-        if self.failures >= GUARD_TRIES {
-            self.failures = 0;
-        }
+        let guards: Vec<&BootstrapEntry> =
+            self.core.guards().iter().filter_map(|guard| known.iter().find(|entry| entry.id == *guard)).collect();
+        let turn = usize::try_from(self.failures / GUARD_TRIES).unwrap_or(0);
+        let guard = guards.get(turn % guards.len().max(1)).copied();
+        let entry = guard.or_else(|| pick(&mut self.rng, &known))?.clone();
+        self.dialed = Some(entry.id);
         let session = self.core.new_session();
         Some(link::Plan { entry: entry.id, address: entry.address, key: entry.link_key, session })
     }
@@ -191,6 +198,10 @@ impl Runtime {
     fn drain(&mut self) {
         let now = self.clock.now();
         self.core.handle_timers(now);
+        if self.sender.is_some() && self.core.must_connect_elsewhere() {
+            tracing::info!("the entry is not in the network document any more; connecting to another one");
+            self.hang_up();
+        }
         while let Some(job) = self.core.poll_job(now) {
             // The queue is larger than what the engine asks for at a time, so it is full only if the thread died.
             if self.jobs.try_send(job).is_err() {

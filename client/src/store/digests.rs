@@ -54,14 +54,15 @@ pub fn chains(connection: &Connection) -> Result<Vec<KeptDigest>, StoreError> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// All tags with their ticks.
-pub fn tags(connection: &Connection) -> Result<Vec<(Tick, BoxTag)>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT tick, tags FROM digests WHERE length(tags) > 0")?;
-    let rows = statement.query_map([], |row| Ok((Tick(row.get(0)?), row.get::<_, Vec<u8>>(1)?)))?;
+/// All tags with their mailboxes and ticks.
+pub fn tags(connection: &Connection) -> Result<Vec<(NodeId, Tick, BoxTag)>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT mailbox, tick, tags FROM digests WHERE length(tags) > 0")?;
+    let rows =
+        statement.query_map([], |row| Ok((NodeId(row.get(0)?), Tick(row.get(1)?), row.get::<_, Vec<u8>>(2)?)))?;
     let mut all = Vec::new();
     for row in rows {
-        let (tick, bytes) = row?;
-        all.extend(bytes.as_chunks::<DIGEST_TAG>().0.iter().map(|tag| (tick, BoxTag(*tag))));
+        let (mailbox, tick, bytes) = row?;
+        all.extend(bytes.as_chunks::<DIGEST_TAG>().0.iter().map(|tag| (mailbox, tick, BoxTag(*tag))));
     }
     Ok(all)
 }
