@@ -26,6 +26,7 @@ pub struct Epochs {
     clock: Clock,
     file: std::path::PathBuf,
     keeper: Keeper,
+    reminder: Reminder,
     live: watch::Sender<Arc<LiveEpochs>>,
 }
 
@@ -59,10 +60,11 @@ impl Epochs {
         if let Some(problem) = step.problem {
             return Err(Failure::runtime(problem));
         }
-        Reminder::default().remind(clock.now(), step.waiting);
+        let mut reminder = Reminder::default();
+        reminder.remind(clock.now(), step.waiting);
         let live = watch::channel(Arc::clone(&step.live)).0;
         let first = EpochChange::Open { live: step.live, opened: step.opened };
-        Ok((Self { keys, network, documents, clock, file: config.document.clone(), keeper, live }, first))
+        Ok((Self { keys, network, documents, clock, file: config.document.clone(), keeper, reminder, live }, first))
     }
 
     /// The live epochs, now and from then on.
@@ -76,9 +78,9 @@ impl Epochs {
         stop: &watch::Receiver<bool>,
         tell: impl FnMut(EpochChange) -> F + Send + 'static,
     ) {
-        let Self { documents, clock, file, keeper, live, .. } = self;
+        let Self { documents, clock, file, keeper, reminder, live, .. } = self;
         let known = documents.subscribe();
         tokio::spawn(follow_file(documents, file, stop.clone()));
-        tokio::spawn(follow(keeper, clock, known, live, stop.clone(), tell));
+        tokio::spawn(follow(keeper, reminder, clock, known, live, stop.clone(), tell));
     }
 }

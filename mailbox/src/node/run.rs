@@ -112,6 +112,7 @@ impl Node {
             engine: engine.map_err(Failure::runtime)?,
             memory: BTreeMap::new(),
             live: Arc::new(LiveEpochs::default()),
+            listed: false,
             clock,
             outbound: Outbounds::new(&endpoint, &epochs.live(), inputs.clone()),
             publisher: Publisher::default(),
