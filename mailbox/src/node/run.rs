@@ -13,6 +13,7 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Arc, mpsc},
     time::Duration,
 };
@@ -45,7 +46,7 @@ pub struct Node {
     core: oneshot::Receiver<Result<Core, Failure>>,
     inputs: mpsc::SyncSender<Input>,
     stop: watch::Sender<bool>,
-    _metrics: Option<MetricsServer>,
+    metrics: Option<MetricsServer>,
 }
 
 impl veilpost_daemon::command::Relay for Node {
@@ -145,7 +146,20 @@ impl Node {
         });
         tokio::spawn(accept(endpoint.clone(), Arc::new(shared)));
         tracing::info!("started");
-        Ok(Self { endpoint, core: core_end, inputs, stop, _metrics: metrics_server })
+        Ok(Self { endpoint, core: core_end, inputs, stop, metrics: metrics_server })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Where metrics are served, if they are.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(MetricsServer::address)
     }
 
     /// Serves until `stop` completes; then takes no more packets, lets replies leave (at most 5 s), closes the links and
