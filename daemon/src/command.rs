@@ -1,7 +1,8 @@
-//! The command line that every relay daemon has: `init`, `run`, `check-config`.
+//! The command line that every relay daemon has: `init`, `run`, `check-config`, `leave`.
 
 use crate::{
-    logs,
+    config::NodeConfig,
+    leave, logs,
     stop::{self, Failure},
 };
 use clap::Subcommand;
@@ -28,6 +29,16 @@ pub enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Leave the network: stop publishing descriptors; the running node ends with exit code 0 when the document in force does
+    /// not list it any more and nothing can be on its way to it.
+    Leave {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+        /// Stay after all.
+        #[arg(long)]
+        undo: bool,
+    },
     /// Check the configuration, and the network file and document if they are there, and say what is wrong.
     CheckConfig {
         /// The configuration file.
@@ -47,8 +58,8 @@ pub trait Relay: Sized {
     /// [`Failure::Config`].
     fn load(path: &Path) -> Result<Self::Config, Failure>;
 
-    /// What to log.
-    fn log_level(config: &Self::Config) -> &str;
+    /// The part that all relays have.
+    fn node(config: &Self::Config) -> &NodeConfig;
 
     /// Makes keys and descriptor.
     ///
@@ -65,7 +76,7 @@ pub trait Relay: Sized {
     /// Opens everything and accepts links.
     fn start(config: Self::Config) -> impl Future<Output = Result<Self, Failure>>;
 
-    /// Runs until `stop` completes.
+    /// Runs until `stop` completes, or until it has left its network.
     fn run(self, stop: impl Future<Output = ()>) -> impl Future<Output = Result<(), Failure>>;
 }
 
@@ -73,13 +84,16 @@ pub trait Relay: Sized {
 pub fn execute<R: Relay>(command: Command) -> ExitCode {
     stop::exit(match command {
         Command::Init { config, epoch } => R::load(&config).and_then(|config| R::init(&config, epoch)),
+        Command::Leave { config, undo } => {
+            R::load(&config).and_then(|config| leave::mark(&R::node(&config).data_dir, !undo).map_err(Failure::runtime))
+        }
         Command::CheckConfig { config } => R::load(&config).and_then(|config| R::check(&config)),
         Command::Run { config } => R::load(&config).and_then(run::<R>),
     })
 }
 
 fn run<R: Relay>(config: R::Config) -> Result<(), Failure> {
-    logs::start(R::log_level(&config)).map_err(Failure::config)?;
+    logs::start(&R::node(&config).log).map_err(Failure::config)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::runtime)?;
     runtime.block_on(async {
         let stop = stop::requested().map_err(Failure::runtime)?;

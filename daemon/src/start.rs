@@ -48,7 +48,8 @@ impl Epochs {
             let bytes = network::read_document(&config.document).map_err(Failure::config)?;
             match documents.offer(&bytes) {
                 // An old file beside newer documents, or one whose time is not now: the node goes on or waits.
-                Ok(_) | Err(OfferError::NotTaken(_)) => {}
+                Ok(_) => {}
+                Err(OfferError::NotTaken(why)) => tracing::warn!(%why, "the network document's file is not taken"),
                 Err(OfferError::Document(error @ (DocumentError::Expired | DocumentError::NotYetValid))) => {
                     tracing::warn!(%error, "the network document's file is not taken");
                 }

@@ -14,13 +14,14 @@ use crate::{
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, mpsc},
     time::Duration,
 };
 use tokio::sync::{oneshot, watch};
 use veilpost_daemon::{
-    clock::Clock, epochs::LiveEpochs, identity::NodeKeys, keys, links::Accepted, metrics::MetricsServer, start::Epochs,
-    stop::Failure, workers::Workers,
+    clock::Clock, config::NodeConfig, epochs::LiveEpochs, identity::NodeKeys, keys, leave, links::Accepted,
+    metrics::MetricsServer, start::Epochs, stop::Failure, workers::Workers,
 };
 use veilpost_link::Endpoint;
 use veilpost_packet::{
@@ -46,6 +47,9 @@ pub struct Node {
     core: oneshot::Receiver<Result<Core, Failure>>,
     inputs: mpsc::SyncSender<Input>,
     stop: watch::Sender<bool>,
+    data_dir: PathBuf,
+    clock: Clock,
+    live: watch::Receiver<Arc<LiveEpochs>>,
     metrics: Option<MetricsServer>,
 }
 
@@ -56,8 +60,8 @@ impl veilpost_daemon::command::Relay for Node {
         Config::load(path)
     }
 
-    fn log_level(config: &Config) -> &str {
-        &config.node.log
+    fn node(config: &Config) -> &NodeConfig {
+        &config.node
     }
 
     fn init(config: &Config, epoch: u64) -> Result<(), Failure> {
@@ -121,6 +125,7 @@ impl Node {
             folder: config.node.data_dir.clone(),
             measured: Timestamp::ZERO,
         };
+        let live = epochs.live();
         core.follow(first);
         let (ended, core_end) = oneshot::channel();
         let run = move || {
@@ -146,7 +151,8 @@ impl Node {
         });
         tokio::spawn(accept(endpoint.clone(), Arc::new(shared)));
         tracing::info!("started");
-        Ok(Self { endpoint, core: core_end, inputs, stop, metrics: metrics_server })
+        let data_dir = config.node.data_dir;
+        Ok(Self { endpoint, core: core_end, inputs, stop, data_dir, clock, live, metrics: metrics_server })
     }
 
     /// Where it listens.
@@ -171,6 +177,7 @@ impl Node {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         let early = tokio::select! {
             () = stop => None,
+            () = leave::left(&self.data_dir, self.clock, &self.live) => None,
             ended = &mut self.core => Some(ended),
         };
         self.stop.send_replace(true);

@@ -1,6 +1,7 @@
 //! Epochs that follow one another while packets flow.
 
 use super::*;
+use veilpost_daemon::leave;
 
 /// How soon the next epoch begins after its document was published: the file is looked at every second.
 const SOON: Duration = Duration::from_secs(4);
@@ -181,4 +182,23 @@ async fn a_node_begins_to_relay_when_a_document_lists_it_and_ends_its_sessions_w
     running.wait_for("veilpost_mixnode_live_keys 0").await;
     running.wait_for("veilpost_mixnode_sessions 0").await;
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_leaves_goes_on_until_nothing_can_be_on_its_way_and_ends_well() {
+    let world = short_grace(Role::Mix, 2, &[3]);
+    let running = world.start().await;
+    running.wait_for("veilpost_mixnode_relaying 1").await;
+    leave::mark(&world.config.node.data_dir, true).unwrap();
+    let layer_one = world.dial(&running, 1).await.unwrap();
+    let mut next = world.later(1, Duration::from_secs(2));
+    next.layers[1].retain(|mix| mix.id != world.own.id);
+    world.publish(&next);
+    running.wait_for("veilpost_mixnode_relaying 0").await;
+    layer_one.sender.try_send(through(&world, 0, 1)).unwrap();
+    let mut layer_three = accept(&world.next[0].1).await;
+    assert_eq!(next_of(&mut layer_three).await, Flags::for_epoch(EPOCH));
+    timeout(LONG, running.task).await.unwrap().unwrap().unwrap();
+    assert!(Clock::start().now() >= next.valid_after + GRACE);
+    assert!(!world.config.node.data_dir.join(format!("sphinx/{}.key", EPOCH.0)).exists());
 }
