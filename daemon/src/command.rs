@@ -1,8 +1,9 @@
 //! The command line that every relay daemon has: `init`, `run`, `check-config`, `leave`.
 
 use crate::{
+    clock::Clock,
     config::NodeConfig,
-    leave, logs,
+    leave, logs, network,
     stop::{self, Failure},
 };
 use clap::Subcommand;
@@ -67,12 +68,6 @@ pub trait Relay: Sized {
     /// [`Failure`].
     fn init(config: &Self::Config, epoch: u64) -> Result<(), Failure>;
 
-    /// Looks at what the configuration names.
-    ///
-    /// # Errors
-    /// [`Failure::Config`].
-    fn check(config: &Self::Config) -> Result<(), Failure>;
-
     /// Opens everything and accepts links.
     fn start(config: Self::Config) -> impl Future<Output = Result<Self, Failure>>;
 
@@ -87,7 +82,8 @@ pub fn execute<R: Relay>(command: Command) -> ExitCode {
         Command::Leave { config, undo } => {
             R::load(&config).and_then(|config| leave::mark(&R::node(&config).data_dir, !undo).map_err(Failure::runtime))
         }
-        Command::CheckConfig { config } => R::load(&config).and_then(|config| R::check(&config)),
+        Command::CheckConfig { config } => R::load(&config)
+            .and_then(|config| network::check_files(R::node(&config), &Clock::start()).map_err(Failure::config)),
         Command::Run { config } => R::load(&config).and_then(run::<R>),
     })
 }

@@ -11,5 +11,5 @@ mod run;
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;
 
-pub use config::{Config, StoreConfig, check, init};
+pub use config::{Config, StoreConfig, init};
 pub use run::Node;

@@ -68,10 +68,6 @@ impl veilpost_daemon::command::Relay for Node {
         super::init(config, epoch)
     }
 
-    fn check(config: &Config) -> Result<(), Failure> {
-        super::check(config)
-    }
-
     async fn start(config: Config) -> Result<Self, Failure> {
         Node::start(config).await
     }
