@@ -7,7 +7,7 @@
 //!            +---- Plan: who lacks our descriptor, whether a document is due <---+--> DocumentHub::offer
 //! ```
 
-use crate::{clock::Clock, config::NodeConfig, documents::DocumentHub, identity::NodeKeys, keys};
+use crate::{clock::Clock, config::NodeConfig, documents::DocumentHub, identity::NodeKeys, keys, leave};
 use rand::Rng as _;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
@@ -151,11 +151,10 @@ impl Plan {
     }
 }
 
-/// Publishes and fetches until `stop` turns true. `leaving`: true once this node should no longer be listed.
+/// Publishes, unless the node is to leave, and fetches until `stop` turns true.
 pub async fn follow(
     publisher: Publisher,
     endpoint: Endpoint,
-    leaving: watch::Receiver<bool>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut plan = Plan::new(&publisher.network);
@@ -165,7 +164,7 @@ pub async fn follow(
         let now = publisher.clock.now();
         let newest = publisher.documents.subscribe().borrow().newest().map_or(Epoch(0), |document| document.epoch);
         let start = rng.random_range(0..64);
-        let publish = !*leaving.borrow();
+        let publish = !leave::is_marked(&publisher.config.data_dir);
         let wait = match plan.errand(now, newest, publish, start) {
             Some(errand) => {
                 tokio::select! {

@@ -1,7 +1,9 @@
-//! The command line that every relay daemon has: `init`, `run`, `check-config`.
+//! The command line that every relay daemon has: `init`, `run`, `check-config`, `leave`.
 
 use crate::{
-    logs,
+    clock::Clock,
+    config::NodeConfig,
+    leave, logs, network,
     stop::{self, Failure},
 };
 use clap::Subcommand;
@@ -28,6 +30,16 @@ pub enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Leave the network: stop publishing descriptors; the running node ends with exit code 0 when the document in force does
+    /// not list it any more and nothing can be on its way to it.
+    Leave {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+        /// Stay after all.
+        #[arg(long)]
+        undo: bool,
+    },
     /// Check the configuration, and the network file and document if they are there, and say what is wrong.
     CheckConfig {
         /// The configuration file.
@@ -47,8 +59,8 @@ pub trait Relay: Sized {
     /// [`Failure::Config`].
     fn load(path: &Path) -> Result<Self::Config, Failure>;
 
-    /// What to log.
-    fn log_level(config: &Self::Config) -> &str;
+    /// The part that all relays have.
+    fn node(config: &Self::Config) -> &NodeConfig;
 
     /// Makes keys and descriptor.
     ///
@@ -56,16 +68,10 @@ pub trait Relay: Sized {
     /// [`Failure`].
     fn init(config: &Self::Config, epoch: u64) -> Result<(), Failure>;
 
-    /// Looks at what the configuration names.
-    ///
-    /// # Errors
-    /// [`Failure::Config`].
-    fn check(config: &Self::Config) -> Result<(), Failure>;
-
     /// Opens everything and accepts links.
     fn start(config: Self::Config) -> impl Future<Output = Result<Self, Failure>>;
 
-    /// Runs until `stop` completes.
+    /// Runs until `stop` completes, or until it has left its network.
     fn run(self, stop: impl Future<Output = ()>) -> impl Future<Output = Result<(), Failure>>;
 }
 
@@ -73,13 +79,17 @@ pub trait Relay: Sized {
 pub fn execute<R: Relay>(command: Command) -> ExitCode {
     stop::exit(match command {
         Command::Init { config, epoch } => R::load(&config).and_then(|config| R::init(&config, epoch)),
-        Command::CheckConfig { config } => R::load(&config).and_then(|config| R::check(&config)),
+        Command::Leave { config, undo } => {
+            R::load(&config).and_then(|config| leave::mark(&R::node(&config).data_dir, !undo).map_err(Failure::runtime))
+        }
+        Command::CheckConfig { config } => R::load(&config)
+            .and_then(|config| network::check_files(R::node(&config), &Clock::start()).map_err(Failure::config)),
         Command::Run { config } => R::load(&config).and_then(run::<R>),
     })
 }
 
 fn run<R: Relay>(config: R::Config) -> Result<(), Failure> {
-    logs::start(R::log_level(&config)).map_err(Failure::config)?;
+    logs::start(&R::node(&config).log).map_err(Failure::config)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::runtime)?;
     runtime.block_on(async {
         let stop = stop::requested().map_err(Failure::runtime)?;

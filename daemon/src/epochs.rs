@@ -293,6 +293,7 @@ pub fn tags_max(now: Timestamp, documents: &Documents, document: &Document, capa
 /// to the node's core and returns false when there is none any more. Ends then, and when `stop` turns true.
 pub async fn follow<F: Future<Output = bool> + Send>(
     keeper: Keeper,
+    mut reminder: Reminder,
     clock: Clock,
     mut documents: watch::Receiver<Documents>,
     live: watch::Sender<Arc<LiveEpochs>>,
@@ -300,7 +301,6 @@ pub async fn follow<F: Future<Output = bool> + Send>(
     mut tell: impl FnMut(EpochChange) -> F + Send,
 ) {
     let mut keeper = Some(keeper);
-    let mut waiting = Reminder::default();
     loop {
         let known = documents.borrow_and_update().clone();
         let Some(mut held) = keeper.take() else { return };
@@ -311,7 +311,7 @@ pub async fn follow<F: Future<Output = bool> + Send>(
         });
         let Ok((held, known, step)) = stepping.await else { return };
         keeper = Some(held);
-        waiting.remind(now, step.waiting);
+        reminder.remind(now, step.waiting);
         if !tell(EpochChange::Open { live: Arc::clone(&step.live), opened: step.opened }).await {
             return;
         }
@@ -329,25 +329,26 @@ pub async fn follow<F: Future<Output = bool> + Send>(
     }
 }
 
-/// Says what a node waits for: when it changes, and each minute.
+/// Says whether a node relays or what it waits for: when that changes, and each minute while it waits.
 #[derive(Debug, Default)]
-pub(crate) struct Reminder {
-    said: Option<(Waiting, Timestamp)>,
+pub struct Reminder {
+    said: Option<(Option<Waiting>, Timestamp)>,
 }
 
 impl Reminder {
-    pub(crate) fn remind(&mut self, now: Timestamp, waiting: Option<Waiting>) {
-        match waiting {
-            None if self.said.take().is_some() => tracing::info!("relaying"),
-            None => {}
-            Some(waiting) => {
-                let said = |(what, when): &(Waiting, Timestamp)| *what == waiting && now.since(*when) < REMIND;
-                if !self.said.as_ref().is_some_and(said) {
-                    tracing::info!("{waiting}");
-                    self.said = Some((waiting, now));
-                }
-            }
+    /// Logs how it is, if it is time to.
+    pub fn remind(&mut self, now: Timestamp, waiting: Option<Waiting>) {
+        let enough = |(what, when): &(Option<Waiting>, Timestamp)| {
+            *what == waiting && (waiting.is_none() || now.since(*when) < REMIND)
+        };
+        if self.said.as_ref().is_some_and(enough) {
+            return;
         }
+        match &waiting {
+            None => tracing::info!("relaying: the network document in force lists this node"),
+            Some(waiting) => tracing::info!("{waiting}"),
+        }
+        self.said = Some((waiting, now));
     }
 }
 

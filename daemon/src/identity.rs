@@ -6,6 +6,8 @@
 //! data_dir/sphinx/N.key   X25519: unwraps packets of epoch N
 //! data_dir/sphinx/N.tags  replay tags of epoch N; key and log live and die together
 //! data_dir/descriptor     signed, public
+//! data_dir/documents/N    network document of epoch N, public: see `documents`
+//! data_dir/leaving        the node leaves its network: see `leave`
 //! ```
 
 use crate::{

@@ -9,6 +9,7 @@
 //! | [`documents`] | network documents from whatever source: verified, kept, handed on |
 //! | [`epochs`] | which epochs are live: keys opened and erased, the node told |
 //! | [`links`] | the links that a node dials, as documents come and go |
+//! | [`leave`] | a node that leaves its network in good order |
 //! | [`start`] | what every relay's start has in common |
 //! | [`network`] | network file and document from disk, verified |
 //! | [`taglog`] | replay tags on disk, written before packets leave |
@@ -29,6 +30,7 @@ pub mod documents;
 pub mod epochs;
 pub mod identity;
 pub mod keys;
+pub mod leave;
 pub mod links;
 pub mod logs;
 pub mod metrics;

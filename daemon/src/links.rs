@@ -1,4 +1,5 @@
-//! The links that a node dials: to every next node of every live epoch, one each, whatever epochs list it.
+//! Links over epochs. A node dials every next node of every live epoch, once, whatever epochs list it; a link that it accepted
+//! is read until no live epoch gives its peer business here.
 
 use crate::epochs::LiveEpochs;
 use std::{
@@ -12,9 +13,17 @@ use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
-use veilpost_link::{Endpoint, Event, Outbound};
-use veilpost_packet::ids::{LinkKey, NodeId};
-use veilpost_pki::Relay;
+use veilpost_link::{Endpoint, Event, FrameReceiver, Outbound};
+use veilpost_packet::{
+    frame::{Frame, Want},
+    ids::{LinkKey, NodeId},
+    sphinx::Packet,
+    time::{Epoch, Timestamp},
+};
+use veilpost_pki::{
+    Relay,
+    admission::{DropReason, Gate, Passed},
+};
 
 /// Links that one node may hold here at one time: one in use, and one that is dialed anew before the old is known dead.
 const LINKS_PER_NODE: usize = 2;
@@ -93,6 +102,80 @@ impl Dialed {
         let mut closing: JoinSet<()> = self.links.into_values().map(|dial| dial.link.close(deadline)).collect();
         while closing.join_next().await.is_some() {}
     }
+}
+
+/// What a link's reader does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The batch has frames.
+    Frames,
+    /// The live epochs have changed; the batch is empty.
+    Epochs,
+    /// The link is over, or the node stops.
+    End,
+}
+
+/// An accepted link as the task that reads it sees it.
+#[derive(Debug)]
+pub struct Reading {
+    receiver: FrameReceiver,
+    batch: Vec<Frame>,
+    live: watch::Receiver<Arc<LiveEpochs>>,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Reading {
+    /// Reads a link until it ends or `stopping` turns true.
+    pub fn new(
+        receiver: FrameReceiver,
+        live: &watch::Receiver<Arc<LiveEpochs>>,
+        stopping: &watch::Receiver<bool>,
+    ) -> Self {
+        Self { receiver, batch: Vec::new(), live: live.clone(), stopping: stopping.clone() }
+    }
+
+    /// Waits for frames or a change.
+    pub async fn next(&mut self) -> Next {
+        self.batch.clear();
+        tokio::select! {
+            received = self.receiver.recv_batch(&mut self.batch, usize::MAX) => match received {
+                Ok(1..) => Next::Frames,
+                _ => Next::End,
+            },
+            Ok(()) = self.live.changed() => Next::Epochs,
+            _ = self.stopping.wait_for(|&stop| stop) => Next::End,
+        }
+    }
+
+    /// The frames of the last [`Next::Frames`], 8 at most.
+    pub fn batch(&self) -> &[Frame] {
+        &self.batch
+    }
+}
+
+/// Packets of a batch by the epoch that their flags name: two at most, save for a peer's mischief.
+pub type ByEpoch = Vec<(Epoch, Vec<Packet>)>;
+
+/// The packets of a batch that pass the gate; `other` gets the rest, in order.
+pub fn by_epoch(
+    gate: &mut Gate,
+    now: Timestamp,
+    live: &LiveEpochs,
+    batch: &[Frame],
+    mut other: impl FnMut(Result<Want, DropReason>),
+) -> ByEpoch {
+    let mut packets = ByEpoch::new();
+    for frame in batch {
+        match gate.pass(now, frame, live.numbers()) {
+            Ok(Passed::Packet(epoch, packet)) => match packets.iter_mut().find(|(of, _)| *of == epoch) {
+                Some((_, same)) => same.push(packet),
+                None => packets.push((epoch, vec![packet])),
+            },
+            Ok(Passed::Want(want)) => other(Ok(want)),
+            Err(reason) => other(Err(reason)),
+        }
+    }
+    packets
 }
 
 /// Counts the links that other nodes hold here.

@@ -30,6 +30,7 @@ pub struct Epochs {
     config: NodeConfig,
     file: NetworkFile,
     keeper: Keeper,
+    reminder: Reminder,
     live: watch::Sender<Arc<LiveEpochs>>,
 }
 
@@ -51,7 +52,8 @@ impl Epochs {
             let bytes = network::read_document(path).map_err(Failure::config)?;
             match documents.offer(&bytes) {
                 // An old file beside newer documents, or one whose time is not now: the node goes on or waits.
-                Ok(_) | Err(OfferError::NotTaken(_)) => {}
+                Ok(_) => {}
+                Err(OfferError::NotTaken(why)) => tracing::warn!(%why, "the network document's file is not taken"),
                 Err(OfferError::Document(error @ (DocumentError::Expired | DocumentError::NotYetValid))) => {
                     tracing::warn!(%error, "the network document's file is not taken");
                 }
@@ -63,10 +65,11 @@ impl Epochs {
         if let Some(problem) = step.problem {
             return Err(Failure::runtime(problem));
         }
-        Reminder::default().remind(clock.now(), step.waiting);
+        let mut reminder = Reminder::default();
+        reminder.remind(clock.now(), step.waiting);
         let live = watch::channel(Arc::clone(&step.live)).0;
         let first = EpochChange::Open { live: step.live, opened: step.opened };
-        Ok((Self { keys, network, documents, clock, role, config: config.clone(), file, keeper, live }, first))
+        Ok((Self { keys, network, documents, clock, role, config: config.clone(), file, keeper, reminder, live }, first))
     }
 
     /// The live epochs, now and from then on.
@@ -81,16 +84,15 @@ impl Epochs {
         stop: &watch::Receiver<bool>,
         tell: impl FnMut(EpochChange) -> F + Send + 'static,
     ) {
-        let Self { documents, clock, keeper, live, keys, role, config, file: network, .. } = self;
+        let Self { documents, clock, keeper, reminder, live, keys, role, config, file: network, .. } = self;
         let known = documents.subscribe();
         match config.document.clone() {
             Some(path) => drop(tokio::spawn(follow_file(documents, path, stop.clone()))),
             None => {
                 let publisher = Publisher { network, keys, config, role, clock, documents };
-                let leaving = watch::channel(false).1;
-                tokio::spawn(authorities::follow(publisher, endpoint, leaving, stop.clone()));
+                tokio::spawn(authorities::follow(publisher, endpoint, stop.clone()));
             }
         }
-        tokio::spawn(follow(keeper, clock, known, live, stop.clone(), tell));
+        tokio::spawn(follow(keeper, reminder, clock, known, live, stop.clone(), tell));
     }
 }

@@ -397,7 +397,12 @@ impl<S: BoxStore> Mailbox<S> {
 
     /// When to poll next.
     pub fn next_wake(&self) -> Timestamp {
-        self.replies.first_key_value().map_or(self.next_tick, |(key, _)| key.0.min(self.next_tick))
+        self.next_reply().map_or(self.next_tick, |reply| reply.min(self.next_tick))
+    }
+
+    /// When the next reply is due, for who publishes no digests now.
+    pub fn next_reply(&self) -> Option<Timestamp> {
+        self.replies.first_key_value().map(|((due, _), _)| *due)
     }
 
     /// Replies that wait.

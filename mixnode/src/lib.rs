@@ -15,8 +15,7 @@
 //! | [`entry`] | what only entries have: sessions, their downlink clocks, the cache of digests |
 //! | `node` | the daemon around it (feature `daemon`, on by default) |
 //!
-//! Not here yet: own loops and node cover traffic (a packet whose last hop is a mix is refused), key rotation at epoch
-//! boundaries (one document per run), session puzzles.
+//! Not here yet: own loops and node cover traffic (a packet whose last hop is a mix is refused), session puzzles.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 

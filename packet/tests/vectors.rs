@@ -17,12 +17,12 @@ use veilpost_packet::{
     codec::DecodeError,
     command::{Answer, Command, HolderSignature, Reply},
     digest::{Digest, DigestHash, SignedDigest},
-    frame::{Frame, Hello, RecordJoiner, Want},
+    frame::{Flags, Frame, FrameKind, Hello, RecordJoiner, Want},
     geometry::*,
     ids::{BoxId, District, DocumentHash, NodeId, SessionAddress},
     primitives::{Secret32, SigningSecret, expand, hash, label, seal},
     sphinx::Surb,
-    time::Tick,
+    time::{Epoch, Tick},
 };
 
 type Decoder = fn(&[u8]) -> Result<Vec<u8>, DecodeError>;
@@ -118,7 +118,10 @@ fn samples(format: &str) -> Vec<(String, Vec<u8>)> {
             ("empty", digest(vec![]).as_bytes().to_vec()),
             ("two tags", digest(vec![BoxTag([1; 6]), BoxTag([2; 6])]).as_bytes().to_vec()),
         ],
-        "frame" => vec![("dummy", Frame::dummy().as_bytes().to_vec())],
+        "frame" => {
+            let packet = Frame::new(FrameKind::Packet, Flags::for_epoch(Epoch(29)), &[7; FRAME_BODY]).unwrap();
+            vec![("dummy", Frame::dummy().as_bytes().to_vec()), ("packet of epoch 29", packet.as_bytes().to_vec())]
+        }
         "hello" => vec![
             ("node", Hello::node(DocumentHash([2; 8])).to_frame().as_bytes().to_vec()),
             ("client", Hello::client(SessionAddress([3; 32]), DocumentHash([2; 8])).to_frame().as_bytes().to_vec()),
@@ -158,7 +161,7 @@ fn samples(format: &str) -> Vec<(String, Vec<u8>)> {
         }
         "frame" => {
             bad("unknown kind", changed(first, 0, 7));
-            bad("unknown flag", changed(first, 1, 2));
+            bad("unknown flag", changed(first, 1, 16));
             bad("reserved bytes in use", changed(first, 3, 1));
         }
         "hello" | "want" => bad("padding not zero", changed(first, FRAME - 1, 1)),

@@ -25,7 +25,9 @@ pub enum NotTaken {
     #[error("the document is known already")]
     Known,
     /// Another document of the same epoch is here. Both are signed, so an authority has signed two.
-    #[error("another document of the same epoch is known: authorities have signed two")]
+    #[error(
+        "another document of the same epoch is known: authorities have signed two; one made by command needs a higher --epoch"
+    )]
     SecondOfEpoch,
     /// One of a later epoch is in force.
     #[error("a document of a later epoch is in force")]

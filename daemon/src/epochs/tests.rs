@@ -130,6 +130,28 @@ fn without_its_tag_log_an_epoch_is_lost_and_the_node_rejoins_at_the_next() {
 }
 
 #[test]
+fn after_an_unclean_boot_every_epoch_that_was_open_is_lost_and_the_one_after_is_not() {
+    use std::os::unix::fs::FileExt;
+    let mut node = Node::new();
+    node.learn(1, 0, 0);
+    node.learn(2, HOUR, HOUR / 2);
+    drop(node.step(HOUR / 2).opened);
+    // The machine went down: both logs are without the mark of a clean stop, and another boot reads them.
+    for name in ["1.tags", "2.tags"] {
+        let file = fs::OpenOptions::new().write(true).open(node.file(name)).unwrap();
+        file.write_all_at(&[b'x'; 36], 80).unwrap();
+    }
+    node.keeper = keeper(&node.config);
+    let lost = node.step(HOUR / 2 + 1);
+    assert_eq!((numbers(&lost), lost.waiting.clone()), (vec![], Some(Waiting::Key(Epoch(1)))));
+    assert!(lost.problem.is_none() && !node.file("1.key").exists() && !node.file("2.tags").exists());
+    assert_eq!(node.step(HOUR).waiting, Some(Waiting::Key(Epoch(2))));
+    node.learn(3, 2 * HOUR, HOUR + 1_800);
+    node.step(HOUR + 1_800);
+    assert_eq!(node.step(2 * HOUR).waiting, None);
+}
+
+#[test]
 fn a_restarted_node_has_the_tags_of_both_epochs() {
     let mut node = Node::new();
     node.learn(1, 0, 0);

@@ -106,6 +106,8 @@ pub(super) struct Core {
     /// Replay memory of each live epoch.
     pub memory: BTreeMap<Epoch, Loaded>,
     pub live: Arc<LiveEpochs>,
+    /// The document in force lists this mailbox: it publishes digests.
+    pub listed: bool,
     pub clock: Clock,
     pub outbound: Outbounds,
     pub publisher: Publisher,
@@ -121,8 +123,9 @@ impl Core {
         self.measure_disk();
         loop {
             let now = self.clock.now();
-            let wake =
-                self.engine.next_wake().min(self.publisher.next_wake(now)).since(now).clamp(Duration::ZERO, IDLE);
+            let due = if self.listed { Some(self.engine.next_wake()) } else { self.engine.next_reply() };
+            let due = due.unwrap_or(Timestamp::FAR_FUTURE).min(self.publisher.next_wake(now));
+            let wake = due.since(now).min(IDLE);
             let mut batch = Vec::new();
             match inputs.recv_timeout(wake) {
                 Ok(input) => batch.push(input),
@@ -199,14 +202,14 @@ impl Core {
 
     fn work(&mut self, commands: Vec<Arrived>) -> Result<(), Failure> {
         let now = self.clock.now();
-        let listed = self.in_force(now);
+        self.listed = self.in_force(now);
         if now.since(self.measured) >= MEASURE {
             self.measure_disk();
         }
         if !commands.is_empty() {
             self.engine.handle_commands(now, commands);
         }
-        if listed {
+        if self.listed {
             match self.engine.poll_digest(self.clock.now()) {
                 Ok(Some(digest)) => self.publisher.publish(&digest),
                 Ok(None) => {}

@@ -6,19 +6,18 @@ use tokio::sync::watch;
 use veilpost_daemon::{
     clock::Clock,
     epochs::LiveEpochs,
-    links::{Accepted, Held},
+    links::{Accepted, Held, Next, Reading, by_epoch},
     workers::Workers,
 };
 use veilpost_link::{Endpoint, Event, Link};
 use veilpost_packet::{
-    frame::{Frame, FrameKind, Hello, Want},
+    frame::{FrameKind, Hello, Want},
     ids::{LinkKey, NodeId},
-    sphinx::Packet,
-    time::{Epoch, Timestamp},
+    time::Timestamp,
 };
 use veilpost_pki::{
     Document,
-    admission::{DropReason, Gate, Passed, may_come},
+    admission::{DropReason, Gate, may_come},
 };
 
 /// Frames that wait for a link: 2.3 MB.
@@ -85,33 +84,24 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
 
 async fn read(shared: Arc<Shared>, link: Link, key: LinkKey, _held: Held) {
     // The sender half keeps the link open and sends nothing more.
-    let Link { mut receiver, sender: _sender, .. } = link;
+    let Link { receiver, sender: _sender, .. } = link;
     let mut gate = Gate::node(shared.clock.now(), shared.capacity);
-    let (mut batch, mut stopping, mut changed) = (Vec::<Frame>::new(), shared.stopping.clone(), shared.live.clone());
+    let mut reading = Reading::new(receiver, &shared.live, &shared.stopping);
     loop {
-        batch.clear();
-        let more = tokio::select! {
-            received = receiver.recv_batch(&mut batch, usize::MAX) => matches!(received, Ok(1..)),
-            // Once no live document gives it business here, it goes.
-            Ok(()) = changed.changed() => matches!(changed.borrow().peer(&key, may_come), Some(Some(_))),
-            _ = stopping.wait_for(|&stop| stop) => false,
-        };
-        if !more {
-            return;
-        }
+        let next = reading.next().await;
         let (now, live) = (shared.clock.now(), Arc::clone(&shared.live.borrow()));
-        let mut packets = Vec::<(Epoch, Vec<Packet>)>::new();
-        for frame in &batch {
-            shared.metrics.packets_in.inc();
-            match gate.pass(now, frame, live.numbers()) {
-                Ok(Passed::Packet(epoch, packet)) => match packets.iter_mut().find(|(of, _)| *of == epoch) {
-                    Some((_, same)) => same.push(packet),
-                    None => packets.push((epoch, vec![packet])),
-                },
-                Ok(Passed::Want(_)) => {}
-                Err(reason) => drop(shared.metrics.dropped(reason).inc()),
-            }
+        match next {
+            Next::End => return,
+            // No live document gives it business here any more.
+            Next::Epochs if !matches!(live.peer(&key, may_come), Some(Some(_))) => return,
+            Next::Epochs | Next::Frames => {}
         }
+        shared.metrics.packets_in.inc_by(reading.batch().len() as u64);
+        let packets = by_epoch(&mut gate, now, &live, reading.batch(), |other| match other {
+            // A node's gate lets none through.
+            Ok(_want) => {}
+            Err(reason) => drop(shared.metrics.dropped(reason).inc()),
+        });
         for (epoch, packets) in packets {
             let Some(live) = live.get(epoch) else { continue };
             // What the peer is in the packets' own epoch counts.

@@ -7,6 +7,9 @@ mod digests;
 mod links;
 mod metrics;
 mod run;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests;
 
-pub use config::{Config, StoreConfig, check, init};
+pub use config::{Config, StoreConfig, init};
 pub use run::Node;

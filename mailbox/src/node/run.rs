@@ -13,13 +13,15 @@ use crate::{
 };
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, mpsc},
     time::Duration,
 };
 use tokio::sync::{oneshot, watch};
 use veilpost_daemon::{
-    clock::Clock, epochs::LiveEpochs, identity::NodeKeys, keys, links::Accepted, metrics::MetricsServer, start::Epochs,
-    stop::Failure, workers::Workers,
+    clock::Clock, config::NodeConfig, epochs::LiveEpochs, identity::NodeKeys, keys, leave, links::Accepted,
+    metrics::MetricsServer, start::Epochs, stop::Failure, workers::Workers,
 };
 use veilpost_link::Endpoint;
 use veilpost_packet::{
@@ -45,7 +47,10 @@ pub struct Node {
     core: oneshot::Receiver<Result<Core, Failure>>,
     inputs: mpsc::SyncSender<Input>,
     stop: watch::Sender<bool>,
-    _metrics: Option<MetricsServer>,
+    data_dir: PathBuf,
+    clock: Clock,
+    live: watch::Receiver<Arc<LiveEpochs>>,
+    metrics: Option<MetricsServer>,
 }
 
 impl veilpost_daemon::command::Relay for Node {
@@ -55,16 +60,12 @@ impl veilpost_daemon::command::Relay for Node {
         Config::load(path)
     }
 
-    fn log_level(config: &Config) -> &str {
-        &config.node.log
+    fn node(config: &Config) -> &NodeConfig {
+        &config.node
     }
 
     fn init(config: &Config, epoch: u64) -> Result<(), Failure> {
         super::init(config, epoch)
-    }
-
-    fn check(config: &Config) -> Result<(), Failure> {
-        super::check(config)
     }
 
     async fn start(config: Config) -> Result<Self, Failure> {
@@ -112,6 +113,7 @@ impl Node {
             engine: engine.map_err(Failure::runtime)?,
             memory: BTreeMap::new(),
             live: Arc::new(LiveEpochs::default()),
+            listed: false,
             clock,
             outbound: Outbounds::new(&endpoint, &epochs.live(), inputs.clone()),
             publisher: Publisher::default(),
@@ -119,6 +121,7 @@ impl Node {
             folder: config.node.data_dir.clone(),
             measured: Timestamp::ZERO,
         };
+        let live = epochs.live();
         core.follow(first);
         let (ended, core_end) = oneshot::channel();
         let run = move || {
@@ -144,7 +147,21 @@ impl Node {
         });
         tokio::spawn(accept(endpoint.clone(), Arc::new(shared)));
         tracing::info!("started");
-        Ok(Self { endpoint, core: core_end, inputs, stop, _metrics: metrics_server })
+        let data_dir = config.node.data_dir;
+        Ok(Self { endpoint, core: core_end, inputs, stop, data_dir, clock, live, metrics: metrics_server })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Where metrics are served, if they are.
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(MetricsServer::address)
     }
 
     /// Serves until `stop` completes; then takes no more packets, lets replies leave (at most 5 s), closes the links and
@@ -156,6 +173,7 @@ impl Node {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         let early = tokio::select! {
             () = stop => None,
+            () = leave::left(&self.data_dir, self.clock, &self.live) => None,
             ended = &mut self.core => Some(ended),
         };
         self.stop.send_replace(true);

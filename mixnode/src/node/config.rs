@@ -3,9 +3,8 @@
 use serde::Deserialize;
 use std::path::Path;
 use veilpost_daemon::{
-    clock::Clock,
     config::{self, ConfigError, NodeConfig},
-    identity, network,
+    identity,
     stop::Failure,
 };
 use veilpost_packet::time::Epoch;
@@ -52,12 +51,4 @@ impl Config {
 /// [`Failure::Runtime`].
 pub fn init(config: &Config, epoch: u64) -> Result<(), Failure> {
     identity::init(&config.node, config.role, Epoch(epoch)).map(drop).map_err(Failure::runtime)
-}
-
-/// `check-config`: what `run` would find wrong before it opens a socket, as far as the files are there.
-///
-/// # Errors
-/// [`Failure::Config`].
-pub fn check(config: &Config) -> Result<(), Failure> {
-    network::check_files(&config.node, &Clock::start()).map_err(Failure::config)
 }

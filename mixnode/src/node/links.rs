@@ -1,16 +1,13 @@
 //! Links that others open to this node: who they are, what they may send, and the tasks that read them.
 
 use super::{core::Input, metrics::Metrics};
-use crate::{
-    DropReason, Gate, Origin,
-    admission::{Passed, may_come},
-};
+use crate::{DropReason, Gate, Origin, admission::may_come};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use veilpost_daemon::{
     clock::Clock,
     epochs::LiveEpochs,
-    links::{Accepted, Held},
+    links::{Accepted, ByEpoch, Held, Next, Reading, by_epoch},
     workers::Workers,
 };
 use veilpost_link::{Arrival, Endpoint, FrameReceiver, Link};
@@ -42,9 +39,6 @@ impl Shared {
         Arc::clone(&self.live.borrow())
     }
 }
-
-/// Packets of a batch by the epoch that their flags name; a batch has two at most, save for a peer's mischief.
-type ByEpoch = Vec<(Epoch, Vec<Packet>)>;
 
 /// Takes links until the endpoint closes or the node stops.
 pub(crate) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
@@ -96,47 +90,11 @@ pub(crate) fn start_client(
     sender
 }
 
-/// What a link's reader does next.
-enum Next {
-    /// The batch has frames.
-    Frames,
-    /// The live epochs have changed; the batch is empty.
-    Epochs,
-    /// The link is over, or the node stops.
-    End,
-}
-
-/// A link as its reader's task sees it.
-struct Reading {
-    receiver: FrameReceiver,
-    batch: Vec<Frame>,
-    live: watch::Receiver<Arc<LiveEpochs>>,
-    stopping: watch::Receiver<bool>,
-}
-
-impl Reading {
-    fn new(shared: &Shared, receiver: FrameReceiver) -> Self {
-        Self { receiver, batch: Vec::new(), live: shared.live.clone(), stopping: shared.stopping.clone() }
-    }
-
-    async fn next(&mut self) -> Next {
-        self.batch.clear();
-        tokio::select! {
-            received = self.receiver.recv_batch(&mut self.batch, usize::MAX) => match received {
-                Ok(1..) => Next::Frames,
-                _ => Next::End,
-            },
-            Ok(()) = self.live.changed() => Next::Epochs,
-            _ = self.stopping.wait_for(|&stop| stop) => Next::End,
-        }
-    }
-}
-
 async fn read_node(shared: Arc<Shared>, link: Link, key: LinkKey, _held: Held) {
     // The sender half keeps the link open and sends nothing more: packets go back over links that we dial.
     let Link { receiver, sender: _sender, .. } = link;
     let mut gate = Gate::node(shared.clock.now(), shared.capacity);
-    let mut reading = Reading::new(&shared, receiver);
+    let mut reading = Reading::new(receiver, &shared.live, &shared.stopping);
     loop {
         match reading.next().await {
             Next::End => return,
@@ -145,7 +103,7 @@ async fn read_node(shared: Arc<Shared>, link: Link, key: LinkKey, _held: Held) {
             Next::Epochs => {}
             Next::Frames => {
                 let live = shared.live();
-                for (epoch, packets) in packets(&shared, &live, &mut gate, &reading.batch, |_| {}) {
+                for (epoch, packets) in packets(&shared, &live, &mut gate, reading.batch(), |_| {}) {
                     // What the peer is in the packets' own epoch counts.
                     match live.get(epoch).and_then(|live| live.document.relay_by_link(&key)) {
                         Some((place, relay)) => {
@@ -160,7 +118,7 @@ async fn read_node(shared: Arc<Shared>, link: Link, key: LinkKey, _held: Held) {
 }
 
 async fn read_client(shared: Arc<Shared>, receiver: FrameReceiver, session: SessionAddress) {
-    let mut reading = Reading::new(&shared, receiver);
+    let mut reading = Reading::new(receiver, &shared.live, &shared.stopping);
     let mut followed: Option<(Epoch, Gate)> = None;
     loop {
         match reading.next().await {
@@ -177,7 +135,7 @@ async fn read_client(shared: Arc<Shared>, receiver: FrameReceiver, session: Sess
                     *epoch = document.epoch;
                 }
                 let mut wants = Vec::new();
-                for (epoch, packets) in packets(&shared, &live, gate, &reading.batch, |want| wants.push(want)) {
+                for (epoch, packets) in packets(&shared, &live, gate, reading.batch(), |want| wants.push(want)) {
                     submit(&shared, &live, epoch, Origin::Session(session), packets);
                 }
                 for want in wants {
@@ -197,7 +155,7 @@ fn submit(shared: &Shared, live: &LiveEpochs, epoch: Epoch, origin: Origin, pack
     }
 }
 
-/// The packets of a batch that pass the gate, by epoch.
+/// The packets of a batch that pass the gate, by epoch; the others are counted.
 fn packets(
     shared: &Shared,
     live: &LiveEpochs,
@@ -205,24 +163,12 @@ fn packets(
     batch: &[Frame],
     mut on_want: impl FnMut(veilpost_packet::frame::Want),
 ) -> ByEpoch {
-    let now = shared.clock.now();
-    let mut packets = ByEpoch::new();
-    for frame in batch {
-        if frame.kind() == FrameKind::Packet {
-            shared.metrics.packets_in.inc();
-        }
-        match gate.pass(now, frame, live.numbers()) {
-            Ok(Passed::Packet(epoch, packet)) => match packets.iter_mut().find(|(of, _)| *of == epoch) {
-                Some((_, same)) => same.push(packet),
-                None => packets.push((epoch, vec![packet])),
-            },
-            Ok(Passed::Want(want)) => on_want(want),
-            Err(reason) => {
-                shared.metrics.dropped(reason).inc();
-            }
-        }
-    }
-    packets
+    let count = batch.iter().filter(|frame| frame.kind() == FrameKind::Packet).count();
+    shared.metrics.packets_in.inc_by(count as u64);
+    by_epoch(gate, shared.clock.now(), live, batch, |other| match other {
+        Ok(want) => on_want(want),
+        Err(reason) => drop(shared.metrics.dropped(reason).inc()),
+    })
 }
 
 /// "Mailboxes have a link to every entry for digests alone; a packet on it is refused." The link has no token bucket, since
@@ -237,14 +183,14 @@ async fn read_mailbox(shared: Arc<Shared>, link: Link, id: NodeId, _held: Held) 
     // A fresh queue has room.
     let _ = sender.try_send(want.to_frame());
     let mut joiner = RecordJoiner::new(DIGEST_MAX);
-    let mut reading = Reading::new(&shared, receiver);
+    let mut reading = Reading::new(receiver, &shared.live, &shared.stopping);
     loop {
         match reading.next().await {
             Next::End => return,
             Next::Epochs if !matches!(shared.live().peer(&key, brings_digests), Some(Some(_))) => return,
             Next::Epochs | Next::Frames => {}
         }
-        for frame in &reading.batch {
+        for frame in reading.batch() {
             if frame.kind() != FrameKind::Digest {
                 shared.metrics.dropped(DropReason::Kind).inc();
                 continue;

@@ -11,5 +11,5 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, check, init};
+pub use config::{Config, init};
 pub use run::Node;

@@ -10,6 +10,7 @@ use crate::{Engine, Limits, Origin};
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -19,8 +20,9 @@ use tokio::{
 };
 use veilpost_daemon::{
     clock::Clock,
+    config::NodeConfig,
     epochs::LiveEpochs,
-    keys,
+    keys, leave,
     links::{Accepted, Dialed},
     metrics::MetricsServer,
     start::Epochs,
@@ -42,6 +44,9 @@ pub struct Node {
     endpoint: Endpoint,
     core: JoinHandle<Result<Core, Failure>>,
     stop: watch::Sender<bool>,
+    data_dir: PathBuf,
+    clock: Clock,
+    live: watch::Receiver<Arc<LiveEpochs>>,
     metrics: Option<MetricsServer>,
 }
 
@@ -52,16 +57,12 @@ impl veilpost_daemon::command::Relay for Node {
         Config::load(path)
     }
 
-    fn log_level(config: &Config) -> &str {
-        &config.node.log
+    fn node(config: &Config) -> &NodeConfig {
+        &config.node
     }
 
     fn init(config: &Config, epoch: u64) -> Result<(), Failure> {
         super::init(config, epoch)
-    }
-
-    fn check(config: &Config) -> Result<(), Failure> {
-        super::check(config)
     }
 
     async fn start(config: Config) -> Result<Self, Failure> {
@@ -116,6 +117,7 @@ impl Node {
             clients: HashMap::new(),
             counted: BTreeMap::new(),
         };
+        let live = epochs.live();
         relay.follow(first);
         let relay = tokio::spawn(relay.run(inputs));
         epochs.run(endpoint.clone(), &stopping, move |change| {
@@ -124,7 +126,7 @@ impl Node {
         });
         tokio::spawn(accept(endpoint.clone(), shared));
         tracing::info!(role = %config.role, "started");
-        Ok(Self { endpoint, core: relay, stop, metrics: metrics_server })
+        Ok(Self { endpoint, core: relay, stop, data_dir: config.node.data_dir, clock, live, metrics: metrics_server })
     }
 
     /// Where it listens.
@@ -149,6 +151,7 @@ impl Node {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
         let early = tokio::select! {
             () = stop => None,
+            () = leave::left(&self.data_dir, self.clock, &self.live) => None,
             ended = &mut self.core => Some(ended),
         };
         self.stop.send_replace(true);

@@ -18,7 +18,9 @@ use veilpost_packet::{
     sphinx::{Hop, Packet, Unwrapped, build, unwrap},
     time::{Epoch, Tick, Timestamp},
 };
-use veilpost_pki::{Descriptor, NetworkFile, Params, Relay, Role, Schedule, network::NetworkAuthority};
+use veilpost_pki::{Descriptor, NetworkFile, Params, Relay, Role, Schedule, View, network::NetworkAuthority};
+
+mod epochs;
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -35,6 +37,10 @@ struct World {
     folder: tempfile::TempDir,
     config: Config,
     own: Descriptor,
+    /// Which node of the test network the relay is.
+    seed: u8,
+    /// The content of the document.
+    view: View,
     /// Plays the nodes that the relay dials.
     next: Vec<(u8, Endpoint)>,
     params: Params,
@@ -73,14 +79,7 @@ impl World {
         }
         let of_seed = |relay: &&mut Relay| relay.id == testing::id(seed);
         let lists = view.layers.iter_mut().chain([&mut view.entries]);
-        let place = lists.flatten().find(of_seed).unwrap();
-        *place = Relay {
-            id: own.id,
-            link_key: own.link_key,
-            sphinx_key: own.sphinx_keys[0],
-            next_sphinx_key: own.sphinx_keys[1],
-            ..testing::relay(seed, None, LinkKey([0; 32]))
-        };
+        *lists.flatten().find(of_seed).unwrap() = listed(&own, seed, 0);
         let network = NetworkFile {
             name: testing::NETWORK.into(),
             faulty: 0,
@@ -96,7 +95,27 @@ impl World {
         std::fs::write(path("network.toml"), network.to_text()).unwrap();
         std::fs::write(path("document"), signed(&view)).unwrap();
         let hash = testing::verified(&view, now).hash();
-        Self { config, own, next, params: view.params, network: view.network, hash, folder }
+        Self { config, own, seed, next, params: view.params.clone(), network: view.network, view, hash, folder }
+    }
+
+    /// The document of the epoch `later` epochs behind [`EPOCH`], which begins `after` from now.
+    fn later(&self, later: u64, after: Duration) -> View {
+        let mut view = self.view.clone();
+        view.epoch = Epoch(EPOCH.0 + later);
+        view.valid_after = Clock::start().now() + after;
+        view.valid_until = view.valid_after + view.params.epoch * 3;
+        let lists = view.layers.iter_mut().chain([&mut view.entries]).flatten();
+        for relay in lists.filter(|relay| relay.id == self.own.id) {
+            *relay = listed(&self.own, self.seed, later as usize);
+        }
+        view
+    }
+
+    fn publish(&self, view: &View) {
+        // As a whole, as whoever brings documents does.
+        let partial = self.folder.path().join("document.partial");
+        std::fs::write(&partial, signed(view)).unwrap();
+        std::fs::rename(partial, self.config.node.document.as_ref().unwrap()).unwrap();
     }
 
     async fn start(&self) -> Running {
@@ -120,6 +139,17 @@ impl World {
         // The link ends with its endpoint, which lives as long as the test this way.
         std::mem::forget(endpoint);
         link
+    }
+}
+
+/// The relay as a document lists it with the key of the epoch `later` epochs behind [`EPOCH`].
+fn listed(own: &Descriptor, seed: u8, later: usize) -> Relay {
+    Relay {
+        id: own.id,
+        link_key: own.link_key,
+        sphinx_key: own.sphinx_keys[later],
+        next_sphinx_key: own.sphinx_keys[later + 1],
+        ..testing::relay(seed, None, LinkKey([0; 32]))
     }
 }
 
