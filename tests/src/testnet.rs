@@ -23,6 +23,9 @@ use veilpost_pki::Role;
 
 /// How much faster `--fast` runs.
 pub const FAST: u32 = 8;
+/// How much faster the waits run there that only a client uses (receipts, hits of late digests, repeats): they are what tests would
+/// wait for longest.
+pub const HURRY: u32 = 24;
 /// Processes of a test network at most.
 const NODES_MAX: usize = 200;
 /// How long a process may take to say `ready`.
