@@ -152,11 +152,7 @@ impl Plan {
 }
 
 /// Publishes, unless the node is to leave, and fetches until `stop` turns true.
-pub async fn follow(
-    publisher: Publisher,
-    endpoint: Endpoint,
-    mut stop: watch::Receiver<bool>,
-) {
+pub async fn follow(publisher: Publisher, endpoint: Endpoint, mut stop: watch::Receiver<bool>) {
     let mut plan = Plan::new(&publisher.network);
     // Without randomness all nodes would come at one instant, which authorities bear.
     let mut rng = seeded(keys::fresh().map_or([0; 32], |seed| *seed.expose()));
