@@ -79,7 +79,7 @@ pub enum Record {
     /// A document; the oldest beyond [`DOCUMENTS_MAX`] may be removed.
     Document(Epoch, Arc<[u8]>),
     /// A proof of a lie.
-    Proof(EquivocationProof),
+    Proof(Box<EquivocationProof>),
 }
 
 /// What to do next.
@@ -103,7 +103,7 @@ pub enum Event {
     /// A round ended without a document of its own making.
     Failed(Epoch, String),
     /// An authority was caught lying.
-    Caught(EquivocationProof),
+    Caught(Box<EquivocationProof>),
 }
 
 /// A statement that was accepted.
@@ -613,8 +613,8 @@ impl Authority {
             return;
         }
         self.proofs.insert(proof.author(), proof);
-        self.actions.push_back(Action::Store(Record::Proof(proof)));
-        self.actions.push_back(Action::Tell(Event::Caught(proof)));
+        self.actions.push_back(Action::Store(Record::Proof(Box::new(proof))));
+        self.actions.push_back(Action::Tell(Event::Caught(Box::new(proof))));
         self.broadcast(&Message::Proofs(vec![proof]));
     }
 

@@ -294,7 +294,7 @@ impl Council {
                 Action::Store(Record::Document(epoch, bytes)) => {
                     self.members[at].stored_documents.insert(epoch, bytes);
                 }
-                Action::Store(Record::Proof(proof)) => self.members[at].proofs.push(proof),
+                Action::Store(Record::Proof(proof)) => self.members[at].proofs.push(*proof),
                 Action::Publish(document) => {
                     self.made.entry(document.epoch).or_default().insert(at, document);
                 }
