@@ -127,8 +127,8 @@ struct Pending {
 struct Round {
     target: Epoch,
     items: BTreeMap<(AuthorityId, Kind), Vec<Item>>,
-    /// By hash of the body. At most [`STATEMENTS_MAX`] for each author and kind, since only the author can sign.
-    pending: BTreeMap<[u8; HASH], Pending>,
+    /// At most [`STATEMENTS_MAX`] for each author and kind. By author, too: one may copy the vote of another.
+    pending: BTreeMap<(AuthorityId, Kind, [u8; HASH]), Pending>,
     /// Signatures under documents, at most [`STATEMENTS_MAX`] of each author.
     signatures: BTreeMap<AuthorityId, Vec<SignedStatement>>,
     /// The document that this authority found, not signed by enough yet.
@@ -543,17 +543,17 @@ impl Authority {
         if !self.is_long_enough(statement.kind, &chain, now) {
             return;
         }
-        let of_author = |pending: &&Pending| {
-            let other = pending.signed.statement();
-            (other.author, other.kind) == (statement.author, statement.kind)
+        let of_author = |(author, kind, _): &&(AuthorityId, Kind, [u8; HASH])| {
+            (*author, *kind) == (statement.author, statement.kind)
         };
-        let waiting = self.round.pending.values().filter(of_author).count();
-        match self.round.pending.get_mut(&statement.digest) {
+        let waiting = self.round.pending.keys().filter(of_author).count();
+        match self.round.pending.get_mut(&(statement.author, statement.kind, statement.digest)) {
             Some(pending) if pending.chain.len() < chain.len() => pending.chain = chain,
             Some(_) => {}
             None if waiting >= STATEMENTS_MAX => return,
             None => {
-                self.round.pending.insert(statement.digest, Pending { signed, chain });
+                let key = (statement.author, statement.kind, statement.digest);
+                self.round.pending.insert(key, Pending { signed, chain });
             }
         }
         self.actions.push_back(Action::Send(from, Message::WantBody(statement.digest)));
@@ -579,12 +579,13 @@ impl Authority {
     fn handle_body(&mut self, now: Timestamp, body: &Arc<[u8]>) {
         for kind in [Kind::Vote, Kind::Reveal] {
             let digest = body_digest(kind, body);
-            if self.round.pending.get(&digest).is_none_or(|pending| pending.signed.statement().kind != kind) {
-                continue;
-            }
-            let Some(pending) = self.round.pending.remove(&digest) else { continue };
-            if self.is_long_enough(kind, &pending.chain, now) {
-                self.accept(now, pending.signed, pending.chain, body.clone());
+            let mut matching = self.round.pending.extract_if(.., |(_, of, hash), _| *of == kind && *hash == digest);
+            let complete: Vec<_> = matching.by_ref().map(|(_, pending)| pending).collect();
+            drop(matching);
+            for pending in complete {
+                if self.is_long_enough(kind, &pending.chain, now) {
+                    self.accept(now, pending.signed, pending.chain, body.clone());
+                }
             }
         }
     }

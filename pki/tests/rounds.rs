@@ -155,6 +155,17 @@ fn who_is_caught_lying_is_left_out_of_the_rounds_that_follow() {
 }
 
 #[test]
+fn the_vote_of_another_signed_as_ones_own_confuses_nobody() {
+    for at in 0..4 {
+        let mut council = Council::new(4, 1, 20 + at as u64);
+        council.members[at].vice = Some(Vice::Copy);
+        council.run_to_epoch(4);
+        council.assert_one_document_an_epoch();
+        council.assert_documents(1..=4);
+    }
+}
+
+#[test]
 fn a_proof_names_the_lie() {
     let mut council = Council::new(4, 1, 8);
     council.members[0].vice = Some(Vice::Equivocate);
