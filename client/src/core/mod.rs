@@ -293,6 +293,7 @@ impl Core {
     pub fn handle_timers(&mut self, now: Timestamp) {
         self.answer_late(now);
         self.follow_documents(now);
+        self.forget_stale(now);
         if now < self.next_housekeeping {
             return;
         }
