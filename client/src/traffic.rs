@@ -127,6 +127,20 @@ impl<P> Ready<P> {
         };
         chosen.or_else(|| self.loops.pop_front())
     }
+
+    /// Takes out the packets that came too late to be sent, of all kinds.
+    pub fn take_stale(&mut self, stale: impl Fn(&P) -> bool) -> Vec<P> {
+        let mut taken = Vec::new();
+        for queue in [&mut self.puts, &mut self.gets, &mut self.loops] {
+            let (gone, kept) = std::mem::take(queue).into_iter().partition::<VecDeque<P>, _>(&stale);
+            taken.extend(gone);
+            *queue = kept;
+        }
+        for one in [&mut self.decoy, &mut self.upkeep] {
+            taken.extend(one.take_if(|packet| stale(packet)));
+        }
+        taken
+    }
 }
 
 #[cfg(test)]
@@ -180,6 +194,17 @@ mod tests {
         ready.loops.push_back("loop");
         let taken: Vec<_> = std::iter::from_fn(|| ready.take(Tick::PutSlot)).collect();
         assert_eq!(taken, ["real", "decoy", "loop"]);
+    }
+
+    #[test]
+    fn stale_packets_of_every_kind_are_taken_out_and_the_others_keep_their_order() {
+        let mut ready = Ready { decoy: Some(1), upkeep: Some(2), ..Ready::default() };
+        ready.puts.extend([1, 2]);
+        ready.gets.extend([1]);
+        ready.loops.extend([2, 1, 3]);
+        assert_eq!(ready.take_stale(|packet| *packet == 1), [1; 4]);
+        assert_eq!((ready.decoy, ready.upkeep, ready.puts.len(), ready.gets.len()), (None, Some(2), 1, 0));
+        assert_eq!(ready.loops, [2, 3]);
     }
 
     #[test]

@@ -73,9 +73,9 @@ struct Standing {
     busy: Option<Errand>,
 }
 
-/// What to do with whom. Pure, so that it can be tested without a network.
+/// What to do with whom. Pure, so that tests and simulations need no network.
 #[derive(Debug)]
-struct Plan {
+pub struct Plan {
     schedule: Schedule,
     faulty: usize,
     standings: BTreeMap<AuthorityId, Standing>,
@@ -83,14 +83,18 @@ struct Plan {
 
 /// What one authority should be told and asked now.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
-struct Errand {
-    authority: AuthorityId,
-    descriptor: Option<Epoch>,
-    document: bool,
+pub struct Errand {
+    /// Whom.
+    pub authority: AuthorityId,
+    /// The epoch of the descriptor that it should be told.
+    pub descriptor: Option<Epoch>,
+    /// Whether to ask for documents newer than those that are here.
+    pub document: bool,
 }
 
 impl Plan {
-    fn new(network: &NetworkFile) -> Self {
+    /// Nobody was told anything yet.
+    pub fn new(network: &NetworkFile) -> Self {
         let standings = network.reachable().map(|authority| (authority.id, Standing::default())).collect();
         Self { schedule: network.schedule, faulty: network.faulty, standings }
     }
@@ -103,13 +107,13 @@ impl Plan {
     }
 
     /// The descriptor that every authority should have, and whether this is the last phase before the vote.
-    fn descriptor_due(&self, now: Timestamp) -> (Epoch, bool) {
+    pub fn descriptor_due(&self, now: Timestamp) -> (Epoch, bool) {
         let epoch = self.schedule.descriptors_for(now, self.faulty);
         (epoch, now >= self.schedule.round_start(epoch, self.faulty))
     }
 
     /// Someone to talk to. `newest`: of the documents here; `publish`: false for a node that leaves.
-    fn errand(&self, now: Timestamp, newest: Epoch, publish: bool, start: usize) -> Option<Errand> {
+    pub fn errand(&self, now: Timestamp, newest: Epoch, publish: bool, start: usize) -> Option<Errand> {
         let (due, last) = self.descriptor_due(now);
         let fetching =
             self.standings.values().filter(|standing| standing.busy.is_some_and(|busy| busy.document)).count();
@@ -129,13 +133,15 @@ impl Plan {
         self.standings.iter().cycle().skip(start % count).take(count).find_map(of)
     }
 
-    fn begun(&mut self, errand: Errand) {
+    /// An exchange for this errand begins: until it is done or failed the authority gets no other.
+    pub fn begun(&mut self, errand: Errand) {
         if let Some(standing) = self.standings.get_mut(&errand.authority) {
             standing.busy = Some(errand);
         }
     }
 
-    fn failed(&mut self, now: Timestamp, authority: AuthorityId) {
+    /// It did not answer: it is tried again after a while that grows.
+    pub fn failed(&mut self, now: Timestamp, authority: AuthorityId) {
         let Some(standing) = self.standings.get_mut(&authority) else { return };
         standing.busy = None;
         standing.failures = standing.failures.saturating_add(1);
@@ -143,8 +149,8 @@ impl Plan {
         standing.again = Some(now + wait);
     }
 
-    /// Took our errand; `again`: not before.
-    fn done(&mut self, now: Timestamp, authority: AuthorityId, told: Option<(Epoch, bool)>) {
+    /// It took an errand; `told`: what [`Plan::descriptor_due`] said when it was sent.
+    pub fn done(&mut self, now: Timestamp, authority: AuthorityId, told: Option<(Epoch, bool)>) {
         let Some(standing) = self.standings.get_mut(&authority) else { return };
         standing.busy = None;
         standing.failures = 0;
@@ -160,7 +166,7 @@ impl Plan {
     }
 
     /// How long there is nothing to do at most.
-    fn nap(&self, now: Timestamp) -> Duration {
+    pub fn nap(&self, now: Timestamp) -> Duration {
         let next = self.schedule.next_phase(self.schedule.target_at(now), now, self.faulty);
         let again = self.standings.values().filter_map(|standing| standing.again).filter(|again| *again > now).min();
         next.min(again.unwrap_or(next)).since(now).clamp(Duration::from_millis(50), NAP)

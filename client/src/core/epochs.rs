@@ -130,9 +130,26 @@ impl Core {
         connection.entry != NodeId([0; 32]) && !document.entries.iter().any(|entry| entry.id == connection.entry)
     }
 
-    /// True while packets of this epoch get through.
-    pub(super) fn is_live(&self, now: Timestamp, epoch: Epoch) -> bool {
-        self.documents.key_until(epoch).is_some_and(|until| now < until)
+    /// True while a packet of this epoch may leave: in the first half of the grace period of its keys. The other half is for its
+    /// way to a mailbox and back.
+    pub(super) fn may_leave(&self, now: Timestamp, epoch: Epoch) -> bool {
+        let Some((until, document)) = self.documents.key_until(epoch).zip(self.documents.get(epoch)) else {
+            return false;
+        };
+        now + document.params.key_grace / 2 < until
+    }
+
+    /// Forgets packets that have been ready for longer than their epoch allows, before a tick wants one of them: a tick without
+    /// a frame would be seen. Their content is prepared anew.
+    pub(super) fn forget_stale(&mut self, now: Timestamp) {
+        let live: Vec<_> = self.documents.iter().map(|document| document.epoch).collect();
+        let live: Vec<_> = live.into_iter().filter(|epoch| self.may_leave(now, *epoch)).collect();
+        let Some(connection) = &mut self.connection else { return };
+        for stale in connection.ready.take_stale(|prepared| !live.contains(&prepared.built.epoch)) {
+            if let Some(preparing) = stale.purpose.preparing() {
+                self.preparing.remove(&preparing);
+            }
+        }
     }
 
     /// What a person should know of the network document.

@@ -88,6 +88,7 @@ impl Core {
 
     /// The frame of the next tick that is due.
     pub fn poll_frame(&mut self, now: Timestamp) -> Option<Frame> {
+        self.forget_stale(now);
         loop {
             let document = self.document.as_ref().filter(|document| now < document.valid_until)?;
             let params = document.params.clone();
@@ -103,14 +104,6 @@ impl Core {
                 continue;
             };
             let epoch = prepared.built.epoch;
-            if !self.is_live(now, epoch) {
-                // It was ready for longer than its epoch's keys live; its content is prepared anew.
-                if let Some(preparing) = prepared.purpose.preparing() {
-                    self.preparing.remove(&preparing);
-                }
-                self.counters.unready_ticks += 1;
-                continue;
-            }
             if let Some(packet) = self.handle_sending(now, prepared, &params) {
                 self.counters.sent += 1;
                 let frame = Frame::new(FrameKind::Packet, Flags::for_epoch(epoch), packet.as_bytes());

@@ -1,6 +1,8 @@
 //! The whole network in virtual time.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
+mod epochs;
+
 use rand::Rng;
 use std::{collections::BTreeSet, time::Duration};
 use veilpost_packet::random::seeded;
@@ -114,6 +116,18 @@ fn a_slow_clock_is_told_and_a_little_slow_still_finds_its_messages() {
     let until = simulation.now() + MINUTE;
     simulation.run(until, |_| false);
     assert!(warned(&mut simulation, 1, much));
+}
+
+#[test]
+fn a_clock_that_is_so_slow_that_no_document_counts_yet_is_told() {
+    let mut simulation = Simulation::new(Setup { seed: 51, ..Setup::default() });
+    // The first epoch has just begun.
+    let behind = 8 * MINUTE;
+    simulation.set_clock_behind(1, behind);
+    let until = simulation.now() + MINUTE;
+    simulation.run(until, |_| false);
+    let status = simulation.client(1).status(until - behind).unwrap();
+    assert!(status.warnings.iter().any(|warning| warning.contains("clock is slow")), "{status:?}");
 }
 
 #[test]
