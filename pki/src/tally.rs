@@ -25,6 +25,9 @@ use veilpost_packet::{
 
 /// How long an authority that hid its value is left out of the shared random value, in epochs.
 pub const WITHHELD_EPOCHS: u64 = 24;
+/// Parameters that a network keeps for good: ticks and days are numbered from the Unix epoch by their length, and numbers must not
+/// run backwards.
+const FIXED: [&str; 2] = ["tick", "day"];
 /// Share in path choice of every node of a layer: what nodes claim to carry is not believed.
 const WEIGHT: u32 = 1_000;
 
@@ -183,6 +186,8 @@ impl Agreed<'_> {
                 *named.entry(value).or_default() += 1;
             }
             let majority = named.into_iter().find(|(_, count)| count * 2 > votes.len()).map(|(value, _)| value);
+            let fixed = FIXED.contains(name) && before.is_some();
+            let majority = majority.filter(|_| !fixed);
             let kept = || old.as_ref().and_then(|old| old.get(at)).map(|(_, value)| *value);
             *value = majority.or_else(kept).ok_or(TallyError::Parameter(name))?;
         }

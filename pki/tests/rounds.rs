@@ -233,6 +233,21 @@ fn a_parameter_changes_only_when_a_majority_wants_it() {
     assert_eq!(council.document(6).params.box_days, 20);
 }
 
+#[test]
+fn ticks_and_days_keep_their_length_whatever_is_voted() {
+    let mut council = Council::new(4, 1, 12);
+    council.run_to_epoch(2);
+    for at in 0..4 {
+        let mut ballot = council.members[at].ballot.clone();
+        ballot.params.tick *= 2;
+        ballot.params.box_days = 20;
+        council.members[at].engine.as_mut().unwrap().set_ballot(ballot);
+    }
+    council.run_to_epoch(4);
+    let (before, after) = (council.document(2).params.clone(), council.document(4).params.clone());
+    assert_eq!((after.tick, after.box_days), (before.tick, 20));
+}
+
 fn hostile_council(count: u8, faulty: usize, seed: u64, vices: &[usize]) -> Council {
     let mut council = Council::new(count, faulty, seed);
     for (n, vice) in vices.iter().enumerate() {
