@@ -239,7 +239,7 @@ impl Authority {
     /// # Errors
     /// [`DocumentError::Handover`].
     pub fn hand_over(&mut self, handover: Handover) -> Result<(), DocumentError> {
-        if self.set.handovers().contains(&handover) {
+        if self.set.handovers().iter().any(|known| known.is_same(&handover)) {
             return Ok(());
         }
         self.set.hand_over(handover)

@@ -128,14 +128,14 @@ impl AuthoritySet {
     /// # Errors
     /// [`DocumentError::Handover`] if too few of the authorities before it signed it, if it does not come later than the one
     /// before, or if there are [`HANDOVERS_MAX`] already.
-    pub fn hand_over(&mut self, handover: Handover) -> Result<(), DocumentError> {
+    pub fn hand_over(&mut self, mut handover: Handover) -> Result<(), DocumentError> {
         let later = self.handovers.last().is_none_or(|last| last.from < handover.from);
-        let good = later
-            && self.handovers.len() < HANDOVERS_MAX
-            && handover.signers(self).count() >= self.newest().threshold();
-        if !good {
+        let signers: BTreeSet<_> = handover.signers(self).copied().collect();
+        if !later || self.handovers.len() >= HANDOVERS_MAX || signers.len() < self.newest().threshold() {
             return Err(DocumentError::Handover);
         }
+        // Others' signatures say nothing, and would be handed on for ever.
+        handover.signatures.retain(|author, _| signers.contains(author));
         self.handovers.push(handover);
         Ok(())
     }
@@ -156,7 +156,8 @@ impl AuthoritySet {
         };
         // Who shows fewer hand-overs than are known would bring authorities back that have handed over.
         let missing = self.handovers.get(common);
-        if known != shown || missing.is_some_and(|handover| handover.from <= epoch) {
+        let same = known.iter().zip(shown).all(|(known, shown)| known.is_same(shown));
+        if !same || missing.is_some_and(|handover| handover.from <= epoch) {
             return Err(DocumentError::Handover);
         }
         let mut longer = self.clone();
@@ -208,9 +209,15 @@ impl Handover {
         self.signatures.iter().filter(good).map(|(author, _)| author)
     }
 
+    /// True if both hand over to the same authorities at the same time, whoever signed which copy: copies with other signatures go
+    /// round, and anyone can leave one out.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.from == other.from && self.to == other.to
+    }
+
     /// Takes over the signatures of another copy of this hand-over. `false` if it is about something else.
     pub fn merge(&mut self, other: &Self) -> bool {
-        let same = self.from == other.from && self.to == other.to;
+        let same = self.is_same(other);
         if same {
             self.signatures.extend(&other.signatures);
         }
