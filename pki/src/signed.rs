@@ -268,9 +268,10 @@ fn read_signatures(reader: &mut Reader<'_>) -> Result<BTreeMap<AuthorityId, [u8;
     let mut signatures = BTreeMap::new();
     for _ in 0..count {
         let author = AuthorityId(reader.array()?);
-        if signatures.insert(author, reader.array()?).is_some() {
-            return Err(DecodeError::Invalid("signatures: an authority stands twice"));
+        if signatures.last_key_value().is_some_and(|(last, _)| *last >= author) {
+            return Err(DecodeError::Invalid("signatures: out of order, or an authority stands twice"));
         }
+        signatures.insert(author, reader.array()?);
     }
     Ok(signatures)
 }
