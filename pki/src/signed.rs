@@ -417,15 +417,37 @@ struct Verified {
     digest: [u8; HASH],
     bytes: Arc<[u8]>,
     authorities: AuthoritySet,
-    by_id: BTreeMap<NodeId, (Place, Relay)>,
-    by_link: BTreeMap<LinkKey, NodeId>,
+    by_id: BTreeMap<NodeId, Position>,
+    by_link: BTreeMap<LinkKey, Position>,
+}
+
+/// Where a relay stands in a view.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    place: Place,
+    /// In the list of its place.
+    at: usize,
 }
 
 impl Verified {
     fn new(view: View, digest: [u8; HASH], bytes: Arc<[u8]>, authorities: AuthoritySet) -> Self {
-        let by_id: BTreeMap<_, _> = view.relays().map(|(place, relay)| (relay.id, (place, relay.clone()))).collect();
-        let by_link = by_id.values().map(|(_, relay)| (relay.link_key, relay.id)).collect();
+        let (mut by_id, mut by_link) = (BTreeMap::new(), BTreeMap::new());
+        for (place, list) in view.lists() {
+            for (at, relay) in list.iter().enumerate() {
+                by_id.insert(relay.id, Position { place, at });
+                by_link.insert(relay.link_key, Position { place, at });
+            }
+        }
         Self { view, digest, bytes, authorities, by_id, by_link }
+    }
+
+    fn relay(&self, position: Position) -> Option<(Place, &Relay)> {
+        let list = match position.place {
+            Place::Mix(layer) => self.view.layers.get(usize::from(layer).checked_sub(1)?)?,
+            Place::Entry => &self.view.entries,
+            Place::Mailbox => &self.view.mailboxes,
+        };
+        Some((position.place, list.get(position.at)?))
     }
 }
 
@@ -457,12 +479,12 @@ impl Document {
 
     /// The relay with this id.
     pub fn relay(&self, id: &NodeId) -> Option<(Place, &Relay)> {
-        self.0.by_id.get(id).map(|(place, relay)| (*place, relay))
+        self.0.relay(*self.0.by_id.get(id)?)
     }
 
     /// The relay with this link key.
     pub fn relay_by_link(&self, key: &LinkKey) -> Option<(Place, &Relay)> {
-        self.0.by_link.get(key).and_then(|id| self.relay(id))
+        self.0.relay(*self.0.by_link.get(key)?)
     }
 }
 
