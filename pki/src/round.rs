@@ -73,6 +73,7 @@ pub struct Stored {
 
 /// Something that must be on disk before the next action.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a proof is the rare one, and one record lives at a time")]
 pub enum Record {
     /// What is said in a round. Replaces what is stored for that epoch; the oldest beyond [`SAID_MAX`] may be removed.
     Said(Said),
@@ -97,6 +98,7 @@ pub enum Action {
 
 /// What an operator should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a proof is the rare one, and events are few")]
 pub enum Event {
     /// There is a document for an epoch.
     Made(Epoch),
@@ -127,7 +129,8 @@ struct Pending {
 struct Round {
     target: Epoch,
     items: BTreeMap<(AuthorityId, Kind), Vec<Item>>,
-    /// At most [`STATEMENTS_MAX`] for each author and kind. By author, too: one may copy the vote of another.
+    /// By author, kind and hash of the body: a liar may put its name under another's hash. At most [`STATEMENTS_MAX`] for each
+    /// author and kind.
     pending: BTreeMap<(AuthorityId, Kind, [u8; HASH]), Pending>,
     /// Signatures under documents, at most [`STATEMENTS_MAX`] of each author.
     signatures: BTreeMap<AuthorityId, Vec<SignedStatement>>,
@@ -239,7 +242,7 @@ impl Authority {
     /// # Errors
     /// [`DocumentError::Handover`].
     pub fn hand_over(&mut self, handover: Handover) -> Result<(), DocumentError> {
-        if self.set.handovers().contains(&handover) {
+        if self.set.handovers().iter().any(|known| known.is_same(&handover)) {
             return Ok(());
         }
         self.set.hand_over(handover)
@@ -543,16 +546,14 @@ impl Authority {
         if !self.is_long_enough(statement.kind, &chain, now) {
             return;
         }
-        let of_author = |(author, kind, _): &&(AuthorityId, Kind, [u8; HASH])| {
-            (*author, *kind) == (statement.author, statement.kind)
-        };
+        let of_author = |(author, kind, _): &&_| (*author, *kind) == (statement.author, statement.kind);
         let waiting = self.round.pending.keys().filter(of_author).count();
-        match self.round.pending.get_mut(&(statement.author, statement.kind, statement.digest)) {
+        let key = (statement.author, statement.kind, statement.digest);
+        match self.round.pending.get_mut(&key) {
             Some(pending) if pending.chain.len() < chain.len() => pending.chain = chain,
             Some(_) => {}
             None if waiting >= STATEMENTS_MAX => return,
             None => {
-                let key = (statement.author, statement.kind, statement.digest);
                 self.round.pending.insert(key, Pending { signed, chain });
             }
         }
@@ -578,11 +579,9 @@ impl Authority {
 
     fn handle_body(&mut self, now: Timestamp, body: &Arc<[u8]>) {
         for kind in [Kind::Vote, Kind::Reveal] {
-            let digest = body_digest(kind, body);
-            let mut matching = self.round.pending.extract_if(.., |(_, of, hash), _| *of == kind && *hash == digest);
-            let complete: Vec<_> = matching.by_ref().map(|(_, pending)| pending).collect();
-            drop(matching);
-            for pending in complete {
+            let found = body_digest(kind, body);
+            let asked = self.round.pending.extract_if(.., |(_, of, digest), _| *of == kind && *digest == found);
+            for pending in asked.map(|(_, pending)| pending).collect::<Vec<_>>() {
                 if self.is_long_enough(kind, &pending.chain, now) {
                     self.accept(now, pending.signed, pending.chain, body.clone());
                 }
@@ -593,6 +592,10 @@ impl Authority {
     /// Takes a statement in time, and vouches for it to the others.
     fn accept(&mut self, now: Timestamp, signed: SignedStatement, mut chain: Vec<Countersignature>, body: Arc<[u8]>) {
         let statement = *signed.statement();
+        // Everyone takes it for silence, so that nobody keeps what is as long as a message may be.
+        if statement.kind == Kind::Reveal && body.len() != KEY {
+            return;
+        }
         let own = self.id();
         if statement.author != own && chain.iter().all(|word| word.by != own) {
             chain.push(signed.countersign(&self.secret));
