@@ -368,7 +368,9 @@ impl Core {
 
     /// When to call again at the latest, if nothing comes in.
     pub fn next_wake(&self, now: Timestamp) -> Timestamp {
-        let clocks = self.connection.as_ref().and_then(|connection| connection.clocks.as_ref());
+        // Without a document that is good nothing is sent, so their ticks wait, however long they have been due.
+        let good = self.document.as_ref().is_some_and(|document| now < document.valid_until);
+        let clocks = self.connection.as_ref().filter(|_| good).and_then(|connection| connection.clocks.as_ref());
         let tick = clocks.map_or(Timestamp::FAR_FUTURE, Clocks::next_wake);
         let invites = self.invites.values().map(|invite| invite.until);
         let answers = invites.chain(self.accepts.values().map(|accept| accept.until)).min();

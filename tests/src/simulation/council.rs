@@ -9,7 +9,9 @@ use veilpost_packet::{
     time::{Epoch, Timestamp},
 };
 use veilpost_pki::{
+    View,
     round::{Action, Authority, Ballot, Event, Record, Said, Stored},
+    signed::sign_view,
     statement::EquivocationProof,
     wire,
 };
@@ -62,6 +64,12 @@ impl Simulation {
         for other in 0..self.members.len() {
             self.link_authorities(number, other);
         }
+    }
+
+    /// A document that so many of the authorities signed, whatever it says.
+    pub fn forge(&self, view: &View, signers: usize) -> Vec<u8> {
+        let secrets: Vec<_> = self.members.iter().take(signers).map(Member::secret).collect();
+        sign_view(view, &secrets)
     }
 
     fn ballot(&self) -> Ballot {

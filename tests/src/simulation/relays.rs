@@ -7,7 +7,7 @@ use super::{
 use rand::Rng as _;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use veilpost_mailbox::{
-    engine::{Arrived, Limits as MailboxLimits, Mailbox, Request, Terms},
+    engine::{Arrived, Counters, Limits as MailboxLimits, Mailbox, Request, Terms},
     memory::MemoryStore,
 };
 use veilpost_mixnode::{Engine, Limits, Origin};
@@ -131,6 +131,12 @@ impl Simulation {
         let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
         let store = mailbox.engine.as_mut().map(Mailbox::store_mut).or(mailbox.store.as_mut());
         store.expect("a store is in the engine or beside it").disk_full = full;
+    }
+
+    /// What a mailbox counted since its process began.
+    pub fn counters_of(&self, mailbox: usize) -> Counters {
+        let mailbox = self.mailboxes.get(mailbox).expect("a mailbox");
+        mailbox.engine.as_ref().map(Mailbox::counters).unwrap_or_default()
     }
 
     /// How many mixes and entries there are.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 mod epochs;
+mod faults;
 
 use rand::Rng;
 use std::{collections::BTreeSet, time::Duration};
