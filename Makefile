@@ -52,3 +52,4 @@ bench: deps
 	$(TARGET)/release/bench-mix
 	$(TARGET)/release/bench-mailbox
 	$(TARGET)/release/bench-network
+	$(TARGET)/release/bench-directory

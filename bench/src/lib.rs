@@ -3,6 +3,7 @@
 //! | program | measures |
 //! |---|---|
 //! | `bench-mix` | CPU per packet of a whole mix, against the bare unwrap; throughput; added latency |
+//! | `bench-directory` | size and cost of network documents; a voting round's processor time and traffic; replay memory |
 //! | `bench-mailbox` | durable Puts and Gets a second of engine and store, against bare sled |
 //! | `bench-network` | memory, idle CPU and times of delivery on a network of real processes |
 //!
@@ -11,6 +12,7 @@
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "programs that measure and print")]
 
 pub mod bed;
+pub mod council;
 pub mod process;
 pub mod report;
 pub mod unwrap;

@@ -1,10 +1,11 @@
 //! A relay's dealings with the authorities: tells each of them its descriptor every epoch, and fetches documents from whichever
-//! answers. One link at a time, opened for one exchange.
+//! answers. An exchange has a link of its own; those with different authorities run beside each other, so that one that is gone
+//! delays nobody.
 //!
 //! ```text
-//! follow: sleeps --> exchange with one authority: Descriptor, WantDocument --> Answer, Document.., Newest
-//!            ^                                                                   |
-//!            +---- Plan: who lacks our descriptor, whether a document is due <---+--> DocumentHub::offer
+//! follow: sleeps --> exchanges: Descriptor, WantDocument --> Answer, Document.., Newest
+//!            ^                                                 |
+//!            +-- Plan: who lacks our descriptor, what is due <-+--> DocumentHub::offer
 //! ```
 
 use crate::{clock::Clock, config::NodeConfig, documents::DocumentHub, identity::NodeKeys, keys, leave};
@@ -12,6 +13,7 @@ use rand::Rng as _;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use veilpost_link::{Endpoint, Link};
@@ -32,6 +34,8 @@ use veilpost_pki::{
 const EXCHANGE: Duration = Duration::from_secs(60);
 /// Answers of one exchange at most.
 const ANSWERS_MAX: usize = 16;
+/// Authorities that are asked for documents at one time.
+const FETCHES: usize = 2;
 /// Longest sleep, and longest wait before an authority that failed is tried again.
 const NAP: Duration = Duration::from_secs(30);
 /// Shortest wait before an authority that failed is tried again; doubled with each failure.
@@ -65,6 +69,8 @@ struct Standing {
     again: Option<Timestamp>,
     /// Its last refusal, so that each is told once.
     refused: Option<DescriptorAnswer>,
+    /// An exchange is on; with what.
+    busy: Option<Errand>,
 }
 
 /// What to do with whom. Pure, so that tests and simulations need no network.
@@ -109,11 +115,13 @@ impl Plan {
     /// Someone to talk to. `newest`: of the documents here; `publish`: false for a node that leaves.
     pub fn errand(&self, now: Timestamp, newest: Epoch, publish: bool, start: usize) -> Option<Errand> {
         let (due, last) = self.descriptor_due(now);
-        let document = newest < self.document_due(now);
+        let fetching =
+            self.standings.values().filter(|standing| standing.busy.is_some_and(|busy| busy.document)).count();
+        let document = newest < self.document_due(now) && fetching < FETCHES;
         let of = |(authority, standing): (&AuthorityId, &Standing)| {
             let told = standing.told.is_some_and(|(epoch, late)| epoch == due && (late || !last));
             let descriptor = (publish && !told).then_some(due);
-            let ready = standing.again.is_none_or(|again| again <= now);
+            let ready = standing.busy.is_none() && standing.again.is_none_or(|again| again <= now);
             (ready && (descriptor.is_some() || document)).then_some(Errand {
                 authority: *authority,
                 descriptor,
@@ -125,9 +133,17 @@ impl Plan {
         self.standings.iter().cycle().skip(start % count).take(count).find_map(of)
     }
 
+    /// An exchange for this errand begins: until it is done or failed the authority gets no other.
+    pub fn begun(&mut self, errand: Errand) {
+        if let Some(standing) = self.standings.get_mut(&errand.authority) {
+            standing.busy = Some(errand);
+        }
+    }
+
     /// It did not answer: it is tried again after a while that grows.
     pub fn failed(&mut self, now: Timestamp, authority: AuthorityId) {
         let Some(standing) = self.standings.get_mut(&authority) else { return };
+        standing.busy = None;
         standing.failures = standing.failures.saturating_add(1);
         let wait = RETRY.saturating_mul(2u32.saturating_pow(standing.failures.min(16) - 1)).min(NAP);
         standing.again = Some(now + wait);
@@ -136,6 +152,7 @@ impl Plan {
     /// It took an errand; `told`: what [`Plan::descriptor_due`] said when it was sent.
     pub fn done(&mut self, now: Timestamp, authority: AuthorityId, told: Option<(Epoch, bool)>) {
         let Some(standing) = self.standings.get_mut(&authority) else { return };
+        standing.busy = None;
         standing.failures = 0;
         // An authority that has no newer document yet is not asked in a loop.
         standing.again = Some(now + self.schedule.phase() / 2);
@@ -158,64 +175,59 @@ impl Plan {
 
 /// Publishes, unless the node is to leave, and fetches until `stop` turns true.
 pub async fn follow(publisher: Publisher, endpoint: Endpoint, mut stop: watch::Receiver<bool>) {
+    let publisher = Arc::new(publisher);
     let mut plan = Plan::new(&publisher.network);
     // Without randomness all nodes would come at one instant, which authorities bear.
     let mut rng = seeded(keys::fresh().map_or([0; 32], |seed| *seed.expose()));
+    // At most one for each authority.
+    let mut exchanges = JoinSet::new();
     loop {
         let now = publisher.clock.now();
         let newest = publisher.documents.subscribe().borrow().newest().map_or(Epoch(0), |document| document.epoch);
-        let start = rng.random_range(0..64);
         let publish = !leave::is_marked(&publisher.config.data_dir);
-        let wait = match plan.errand(now, newest, publish, start) {
-            Some(errand) => {
-                tokio::select! {
-                    () = run(&publisher, &endpoint, &mut plan, errand, newest) => {}
-                    _ = stop.wait_for(|&stop| stop) => return,
-                }
-                continue;
-            }
-            None => plan.nap(now),
-        };
+        while let Some(errand) = plan.errand(now, newest, publish, rng.random_range(0..64)) {
+            plan.begun(errand);
+            let (_, last) = plan.descriptor_due(now);
+            let (publisher, endpoint) = (Arc::clone(&publisher), endpoint.clone());
+            exchanges.spawn(async move { (errand, last, run(&publisher, &endpoint, errand, newest).await) });
+        }
         // Not all nodes at the same instant.
         let jitter = plan.schedule.phase().mul_f64(rng.random_range(0.0..0.2));
-        tokio::select! {
-            () = sleep(wait + jitter.min(NAP)) => {}
+        let done = tokio::select! {
+            () = sleep(plan.nap(now) + jitter.min(NAP)) => None,
+            Some(done) = exchanges.join_next() => Some(done),
             _ = stop.wait_for(|&stop| stop) => return,
+        };
+        if let Some(Ok((errand, last, answers))) = done {
+            take(&publisher, &mut plan, errand, last, answers).await;
         }
     }
 }
 
-async fn run(publisher: &Publisher, endpoint: &Endpoint, plan: &mut Plan, errand: Errand, newest: Epoch) {
-    let now = publisher.clock.now();
-    let (_, last) = plan.descriptor_due(now);
+/// One exchange; `None` if it failed.
+async fn run(publisher: &Publisher, endpoint: &Endpoint, errand: Errand, newest: Epoch) -> Option<Vec<Message>> {
     let mut messages = Vec::new();
     if let Some(epoch) = errand.descriptor {
-        match sign(publisher, epoch).await {
-            Some(bytes) => messages.push(Message::Descriptor(bytes.into())),
-            None => return plan.failed(now, errand.authority),
-        }
+        messages.push(Message::Descriptor(sign(publisher, epoch).await?.into()));
     }
     if errand.document {
         messages.push(Message::WantDocument(newest));
     }
-    let Some(authority) = publisher.network.reachable().find(|authority| authority.id == errand.authority) else {
-        return;
-    };
-    let answers = match timeout(EXCHANGE, exchange(endpoint, authority, &messages)).await {
-        Ok(Some(answers)) => answers,
-        _ => return plan.failed(publisher.clock.now(), errand.authority),
-    };
+    let authority = publisher.network.reachable().find(|authority| authority.id == errand.authority)?;
+    timeout(EXCHANGE, exchange(endpoint, authority, &messages)).await.ok()?
+}
+
+/// What came of an exchange. `last`: it began in the last phase before the vote.
+async fn take(publisher: &Publisher, plan: &mut Plan, errand: Errand, last: bool, answers: Option<Vec<Message>>) {
+    let Some(answers) = answers else { return plan.failed(publisher.clock.now(), errand.authority) };
     let mut told = None;
     for answer in answers {
         match answer {
-            Message::Answer(DescriptorAnswer::Taken) => {
-                told = errand.descriptor.map(|epoch| (epoch, last));
-                plan.is_news(errand.authority, DescriptorAnswer::Taken);
-            }
             Message::Answer(answer) => {
-                // It will answer the same until something changes; the next epoch, or phase, is soon enough.
+                // One that refuses will do so until something changes; the next epoch, or phase, is soon enough.
                 told = errand.descriptor.map(|epoch| (epoch, last));
-                if plan.is_news(errand.authority, answer) {
+                let news = plan.is_news(errand.authority, answer);
+                if news && answer != DescriptorAnswer::Taken {
                     tracing::warn!(authority = %errand.authority, reason = %answer, "an authority does not take this node's descriptor");
                 }
             }
@@ -348,6 +360,19 @@ mod tests {
         assert!(plan.nap(now) <= NAP);
         plan.done(now, bad, None);
         assert_eq!(plan.standings[&bad].failures, 0);
+    }
+
+    #[test]
+    fn an_authority_that_does_not_answer_delays_no_other() {
+        let mut plan = plan();
+        let now = SCHEDULE.phase_start(Epoch(5), Phase::Certify(1), 1);
+        let mut begun = Vec::new();
+        while let Some(errand) = plan.errand(now, Epoch(3), true, 0) {
+            plan.begun(errand);
+            begun.push(errand);
+        }
+        assert_eq!(begun.len(), 4, "all at once");
+        assert_eq!(begun.iter().filter(|errand| errand.document).count(), FETCHES);
     }
 
     #[test]

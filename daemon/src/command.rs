@@ -8,9 +8,11 @@ use crate::{
 };
 use clap::Subcommand;
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
+use veilpost_pki::Descriptor;
 
 /// What a relay's program can be asked to do.
 #[derive(Debug, Subcommand)]
@@ -66,7 +68,7 @@ pub trait Relay: Sized {
     ///
     /// # Errors
     /// [`Failure`].
-    fn init(config: &Self::Config, epoch: u64) -> Result<(), Failure>;
+    fn init(config: &Self::Config, epoch: u64) -> Result<Descriptor, Failure>;
 
     /// Opens everything and accepts links.
     fn start(config: Self::Config) -> impl Future<Output = Result<Self, Failure>>;
@@ -78,7 +80,7 @@ pub trait Relay: Sized {
 /// Does what the command line says; the end of a relay's `main`.
 pub fn execute<R: Relay>(command: Command) -> ExitCode {
     stop::exit(match command {
-        Command::Init { config, epoch } => R::load(&config).and_then(|config| R::init(&config, epoch)),
+        Command::Init { config, epoch } => R::load(&config).and_then(|config| init::<R>(&config, epoch)),
         Command::Leave { config, undo } => {
             R::load(&config).and_then(|config| leave::mark(&R::node(&config).data_dir, !undo).map_err(Failure::runtime))
         }
@@ -86,6 +88,14 @@ pub fn execute<R: Relay>(command: Command) -> ExitCode {
             .and_then(|config| network::check_files(R::node(&config), &Clock::start()).map_err(Failure::config)),
         Command::Run { config } => R::load(&config).and_then(run::<R>),
     })
+}
+
+/// Prints what the authorities' operators need.
+fn init<R: Relay>(config: &R::Config, epoch: u64) -> Result<(), Failure> {
+    let Descriptor { id, role, .. } = R::init(config, epoch)?;
+    let text =
+        format!("# For nodes.toml of every authority:\n[[node]]\nid = \"{id}\"\nrole = \"{role}\"\nnote = \"\"\n");
+    std::io::stdout().write_all(text.as_bytes()).map_err(Failure::runtime)
 }
 
 fn run<R: Relay>(config: R::Config) -> Result<(), Failure> {

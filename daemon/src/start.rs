@@ -69,7 +69,10 @@ impl Epochs {
         reminder.remind(clock.now(), step.waiting);
         let live = watch::channel(Arc::clone(&step.live)).0;
         let first = EpochChange::Open { live: step.live, opened: step.opened };
-        Ok((Self { keys, network, documents, clock, role, config: config.clone(), file, keeper, reminder, live }, first))
+        Ok((
+            Self { keys, network, documents, clock, role, config: config.clone(), file, keeper, reminder, live },
+            first,
+        ))
     }
 
     /// The live epochs, now and from then on.

@@ -54,7 +54,7 @@ pub struct Config {
     /// What to log.
     #[serde(default = "info")]
     pub log: String,
-    /// Parameters to vote for where they differ from the defaults: durations in milliseconds, and plain numbers. `hurry` divides
+    /// Parameters to vote for where they differ from the defaults: durations in milliseconds, and plain numbers. `speed` divides
     /// all default means and periods, for test networks.
     #[serde(default)]
     pub params: BTreeMap<String, u64>,
@@ -110,14 +110,14 @@ impl Config {
     /// # Errors
     /// Which one is unknown or out of range, in words.
     pub fn ballot_params(&self, schedule: &Schedule) -> Result<Params, String> {
-        let hurry = self.params.get("hurry").copied().unwrap_or(1);
-        let hurry = u32::try_from(hurry).map_err(|_| "hurry is out of range")?;
-        let defaults = if hurry > 1 { Params::hurried(hurry) } else { Params::standard() };
+        let speed = self.params.get("speed").copied().unwrap_or(1);
+        let speed = u32::try_from(speed).map_err(|_| "speed is out of range")?;
+        let defaults = if speed > 1 { Params::hurried(speed) } else { Params::standard() };
         let epoch = schedule.epoch();
         // A key outlives its epoch by half an epoch at most, or a short epoch's keys would pile up.
         let defaults = Params { epoch, key_grace: defaults.key_grace.min(epoch / 2), ..defaults };
         let mut values = defaults.values();
-        for (name, value) in &self.params {
+        for (name, value) in self.params.iter().filter(|(name, _)| *name != "speed") {
             let known = values.iter_mut().find(|(known, _)| known == name).filter(|(known, _)| *known != "epoch");
             let (_, old) = known.ok_or_else(|| match name.as_str() {
                 "epoch" => "the epoch's length is the network file's".to_owned(),

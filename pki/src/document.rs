@@ -231,11 +231,13 @@ impl View {
 
     /// Every relay of the document with its place.
     pub fn relays(&self) -> impl Iterator<Item = (Place, &Relay)> {
-        let layers = (1u8..).zip(&self.layers);
-        let mixes = layers.flat_map(|(layer, mixes)| mixes.iter().map(move |mix| (Place::Mix(layer), mix)));
-        mixes
-            .chain(self.entries.iter().map(|entry| (Place::Entry, entry)))
-            .chain(self.mailboxes.iter().map(|mailbox| (Place::Mailbox, mailbox)))
+        self.lists().flat_map(|(place, list)| list.iter().map(move |relay| (place, relay)))
+    }
+
+    /// The relays of each place.
+    pub(crate) fn lists(&self) -> impl Iterator<Item = (Place, &Vec<Relay>)> {
+        let layers = (1u8..).zip(&self.layers).map(|(layer, mixes)| (Place::Mix(layer), mixes));
+        layers.chain([(Place::Entry, &self.entries), (Place::Mailbox, &self.mailboxes)])
     }
 
     /// Shape that every document must have, whoever made it.

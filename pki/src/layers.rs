@@ -3,7 +3,7 @@
 
 use crate::{
     descriptor::{Descriptor, Role},
-    document::{Absent, Place, View},
+    document::{Absent, Place, Relay, View},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,12 +37,24 @@ impl Layout {
     /// Finds a place for every node. `base` is the document before, `random` the shared random value of this epoch.
     pub fn new(nodes: &BTreeMap<NodeId, Descriptor>, base: Option<&View>, epoch: Epoch, random: &[u8; KEY]) -> Self {
         let known = known_layers(base, epoch);
+        let settled = settled(nodes, base);
         let mut layout = Self::default();
         let mut newcomers = Vec::new();
         for group in groups(nodes) {
-            let mixes = layout.keep_one_role(nodes, base, random, &group);
-            match mixes.iter().find_map(|mix| known.get(mix)) {
-                Some(layer) => layout.put(mixes, *layer),
+            let places: BTreeSet<Place> = group.iter().filter_map(|id| settled.get(id).copied()).collect();
+            if places.len() > 1 {
+                layout.keep_settled(&settled, group);
+                continue;
+            }
+            let place = places.first().copied();
+            let role = place.map(role_in).or_else(|| role_by_chance(nodes, base, random, &group));
+            let mixes = layout.keep_one_role(nodes, role, &group);
+            let layer = match place {
+                Some(Place::Mix(layer)) => Some(layer),
+                _ => mixes.iter().find_map(|mix| known.get(mix)).copied(),
+            };
+            match layer {
+                Some(layer) => layout.put(mixes, layer),
                 None if !mixes.is_empty() => newcomers.push(mixes),
                 None => {}
             }
@@ -64,26 +76,23 @@ impl Layout {
     }
 
     /// The group's mixes, if mixing is its role; nodes of its other roles are left out.
-    fn keep_one_role(
-        &mut self,
-        nodes: &BTreeMap<NodeId, Descriptor>,
-        base: Option<&View>,
-        random: &[u8; KEY],
-        group: &Group,
-    ) -> Group {
-        let role_of = |id: &NodeId| nodes.get(id).map(|node| node.role);
-        // Who was there first stays; among newcomers, chance decides.
-        let listed: BTreeSet<NodeId> = base
-            .into_iter()
-            .flat_map(View::relays)
-            .map(|(_, relay)| relay.id)
-            .filter(|id| group.contains(id))
-            .collect();
-        let among = if listed.is_empty() { group } else { &listed };
-        let role = among.iter().min_by_key(|id| draw(random, id)).and_then(role_of);
-        let (kept, others): (Group, Group) = group.iter().copied().partition(|id| role_of(id) == role);
+    fn keep_one_role(&mut self, nodes: &BTreeMap<NodeId, Descriptor>, role: Option<Role>, group: &Group) -> Group {
+        let in_role = |id: &NodeId| nodes.get(id).map(|node| node.role) == role;
+        let (kept, others): (Group, Group) = group.iter().copied().partition(in_role);
         self.left_out.extend(others);
         if role == Some(Role::Mix) { kept } else { Group::new() }
+    }
+
+    /// A newcomer has something in common with nodes of two places: wherever it went, a route could meet two of them. It is left
+    /// out, and nobody else has to move.
+    fn keep_settled(&mut self, settled: &BTreeMap<NodeId, Place>, group: Group) {
+        for id in group {
+            match settled.get(&id) {
+                Some(Place::Mix(layer)) => self.put(Group::from([id]), *layer),
+                Some(Place::Entry | Place::Mailbox) => {}
+                None => drop(self.left_out.insert(id)),
+            }
+        }
     }
 
     /// A layer by chance, unless one has fallen far behind: then that one, or a network would have a gap.
@@ -105,6 +114,38 @@ impl Layout {
 
 fn draw(random: &[u8; KEY], id: &NodeId) -> [u8; HASH] {
     hash(label::LAYER, &[random, id.as_bytes()])
+}
+
+fn role_in(place: Place) -> Role {
+    match place {
+        Place::Mix(_) => Role::Mix,
+        Place::Entry => Role::Entry,
+        Place::Mailbox => Role::Mailbox,
+    }
+}
+
+/// Who was there first decides; among newcomers, chance.
+fn role_by_chance(
+    nodes: &BTreeMap<NodeId, Descriptor>,
+    base: Option<&View>,
+    random: &[u8; KEY],
+    group: &Group,
+) -> Option<Role> {
+    let relays = base.into_iter().flat_map(View::relays);
+    let listed: Group = relays.map(|(_, relay)| relay.id).filter(|id| group.contains(id)).collect();
+    let among = if listed.is_empty() { group } else { &listed };
+    among.iter().min_by_key(|id| draw(random, id)).and_then(|id| nodes.get(id)).map(|node| node.role)
+}
+
+/// Nodes that the last document lists with what they have in common with others now. Nobody proves a family's name or an address:
+/// who takes up another's does not move the other.
+fn settled(nodes: &BTreeMap<NodeId, Descriptor>, base: Option<&View>) -> BTreeMap<NodeId, Place> {
+    let same = |(place, relay): (Place, &Relay)| {
+        let node = nodes.get(&relay.id).filter(|node| node.role == role_in(place))?;
+        let before: BTreeSet<_> = marks(&relay.family, &relay.addresses).collect();
+        marks(&node.family, &node.addresses).all(|mark| before.contains(&mark)).then_some((relay.id, place))
+    };
+    base.into_iter().flat_map(View::relays).filter_map(same).collect()
 }
 
 /// Layers of mixes that the last document lists, present or absent.
@@ -138,9 +179,9 @@ fn absent(
 
 /// What makes two nodes belong together: the family's name, or the network they listen in (/24, or /48 of IPv6). Addresses
 /// that reach nobody outside a machine or a house say nothing.
-fn marks(node: &Descriptor) -> impl Iterator<Item = Vec<u8>> + '_ {
-    let family = (!node.family.is_empty()).then(|| [b"f", node.family.as_bytes()].concat());
-    family.into_iter().chain(node.addresses.iter().filter_map(range))
+fn marks<'a>(family: &'a str, addresses: &'a [SocketAddr]) -> impl Iterator<Item = Vec<u8>> + 'a {
+    let family = (!family.is_empty()).then(|| [b"f", family.as_bytes()].concat());
+    family.into_iter().chain(addresses.iter().filter_map(range))
 }
 
 fn range(address: &SocketAddr) -> Option<Vec<u8>> {
@@ -156,7 +197,7 @@ fn range(address: &SocketAddr) -> Option<Vec<u8>> {
 fn groups(nodes: &BTreeMap<NodeId, Descriptor>) -> Vec<Group> {
     let mut by_mark: BTreeMap<Vec<u8>, Vec<NodeId>> = BTreeMap::new();
     for node in nodes.values() {
-        for mark in marks(node) {
+        for mark in marks(&node.family, &node.addresses) {
             by_mark.entry(mark).or_default().push(node.id);
         }
     }
@@ -169,7 +210,8 @@ fn groups(nodes: &BTreeMap<NodeId, Descriptor>) -> Vec<Group> {
                 continue;
             }
             group.insert(next);
-            for mark in nodes.get(&next).into_iter().flat_map(marks) {
+            let node = nodes.get(&next);
+            for mark in node.into_iter().flat_map(|node| marks(&node.family, &node.addresses)) {
                 // Taken out, so that each mark's nodes are walked once.
                 open.extend(by_mark.remove(&mark).unwrap_or_default());
             }

@@ -73,13 +73,14 @@ pub struct Stored {
 
 /// Something that must be on disk before the next action.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a proof is the rare one, and one record lives at a time")]
 pub enum Record {
     /// What is said in a round. Replaces what is stored for that epoch; the oldest beyond [`SAID_MAX`] may be removed.
     Said(Said),
     /// A document; the oldest beyond [`DOCUMENTS_MAX`] may be removed.
     Document(Epoch, Arc<[u8]>),
     /// A proof of a lie.
-    Proof(EquivocationProof),
+    Proof(Box<EquivocationProof>),
 }
 
 /// What to do next.
@@ -97,13 +98,14 @@ pub enum Action {
 
 /// What an operator should know.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a proof is the rare one, and events are few")]
 pub enum Event {
     /// There is a document for an epoch.
     Made(Epoch),
     /// A round ended without a document of its own making.
     Failed(Epoch, String),
     /// An authority was caught lying.
-    Caught(EquivocationProof),
+    Caught(Box<EquivocationProof>),
 }
 
 /// A statement that was accepted.
@@ -127,8 +129,9 @@ struct Pending {
 struct Round {
     target: Epoch,
     items: BTreeMap<(AuthorityId, Kind), Vec<Item>>,
-    /// By hash of the body. At most [`STATEMENTS_MAX`] for each author and kind, since only the author can sign.
-    pending: BTreeMap<[u8; HASH], Pending>,
+    /// By author, kind and hash of the body: a liar may put its name under another's hash. At most [`STATEMENTS_MAX`] for each
+    /// author and kind.
+    pending: BTreeMap<(AuthorityId, Kind, [u8; HASH]), Pending>,
     /// Signatures under documents, at most [`STATEMENTS_MAX`] of each author.
     signatures: BTreeMap<AuthorityId, Vec<SignedStatement>>,
     /// The document that this authority found, not signed by enough yet.
@@ -239,7 +242,7 @@ impl Authority {
     /// # Errors
     /// [`DocumentError::Handover`].
     pub fn hand_over(&mut self, handover: Handover) -> Result<(), DocumentError> {
-        if self.set.handovers().contains(&handover) {
+        if self.set.handovers().iter().any(|known| known.is_same(&handover)) {
             return Ok(());
         }
         self.set.hand_over(handover)
@@ -548,17 +551,15 @@ impl Authority {
         if !self.is_long_enough(statement.kind, &chain, now) {
             return;
         }
-        let of_author = |pending: &&Pending| {
-            let other = pending.signed.statement();
-            (other.author, other.kind) == (statement.author, statement.kind)
-        };
-        let waiting = self.round.pending.values().filter(of_author).count();
-        match self.round.pending.get_mut(&statement.digest) {
+        let of_author = |(author, kind, _): &&_| (*author, *kind) == (statement.author, statement.kind);
+        let waiting = self.round.pending.keys().filter(of_author).count();
+        let key = (statement.author, statement.kind, statement.digest);
+        match self.round.pending.get_mut(&key) {
             Some(pending) if pending.chain.len() < chain.len() => pending.chain = chain,
             Some(_) => {}
             None if waiting >= STATEMENTS_MAX => return,
             None => {
-                self.round.pending.insert(statement.digest, Pending { signed, chain });
+                self.round.pending.insert(key, Pending { signed, chain });
             }
         }
         self.actions.push_back(Action::Send(from, Message::WantBody(statement.digest)));
@@ -583,13 +584,12 @@ impl Authority {
 
     fn handle_body(&mut self, now: Timestamp, body: &Arc<[u8]>) {
         for kind in [Kind::Vote, Kind::Reveal] {
-            let digest = body_digest(kind, body);
-            if self.round.pending.get(&digest).is_none_or(|pending| pending.signed.statement().kind != kind) {
-                continue;
-            }
-            let Some(pending) = self.round.pending.remove(&digest) else { continue };
-            if self.is_long_enough(kind, &pending.chain, now) {
-                self.accept(now, pending.signed, pending.chain, body.clone());
+            let found = body_digest(kind, body);
+            let asked = self.round.pending.extract_if(.., |(_, of, digest), _| *of == kind && *digest == found);
+            for pending in asked.map(|(_, pending)| pending).collect::<Vec<_>>() {
+                if self.is_long_enough(kind, &pending.chain, now) {
+                    self.accept(now, pending.signed, pending.chain, body.clone());
+                }
             }
         }
     }
@@ -597,6 +597,10 @@ impl Authority {
     /// Takes a statement in time, and vouches for it to the others.
     fn accept(&mut self, now: Timestamp, signed: SignedStatement, mut chain: Vec<Countersignature>, body: Arc<[u8]>) {
         let statement = *signed.statement();
+        // Everyone takes it for silence, so that nobody keeps what is as long as a message may be.
+        if statement.kind == Kind::Reveal && body.len() != KEY {
+            return;
+        }
         let own = self.id();
         if statement.author != own && chain.iter().all(|word| word.by != own) {
             chain.push(signed.countersign(&self.secret));
@@ -618,8 +622,8 @@ impl Authority {
             return;
         }
         self.proofs.insert(proof.author(), proof);
-        self.actions.push_back(Action::Store(Record::Proof(proof)));
-        self.actions.push_back(Action::Tell(Event::Caught(proof)));
+        self.actions.push_back(Action::Store(Record::Proof(Box::new(proof))));
+        self.actions.push_back(Action::Tell(Event::Caught(Box::new(proof))));
         self.broadcast(&Message::Proofs(vec![proof]));
     }
 

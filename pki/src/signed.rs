@@ -128,14 +128,14 @@ impl AuthoritySet {
     /// # Errors
     /// [`DocumentError::Handover`] if too few of the authorities before it signed it, if it does not come later than the one
     /// before, or if there are [`HANDOVERS_MAX`] already.
-    pub fn hand_over(&mut self, handover: Handover) -> Result<(), DocumentError> {
+    pub fn hand_over(&mut self, mut handover: Handover) -> Result<(), DocumentError> {
         let later = self.handovers.last().is_none_or(|last| last.from < handover.from);
-        let good = later
-            && self.handovers.len() < HANDOVERS_MAX
-            && handover.signers(self).count() >= self.newest().threshold();
-        if !good {
+        let signers: BTreeSet<_> = handover.signers(self).copied().collect();
+        if !later || self.handovers.len() >= HANDOVERS_MAX || signers.len() < self.newest().threshold() {
             return Err(DocumentError::Handover);
         }
+        // Others' signatures say nothing, and would be handed on for ever.
+        handover.signatures.retain(|author, _| signers.contains(author));
         self.handovers.push(handover);
         Ok(())
     }
@@ -156,7 +156,8 @@ impl AuthoritySet {
         };
         // Who shows fewer hand-overs than are known would bring authorities back that have handed over.
         let missing = self.handovers.get(common);
-        if known != shown || missing.is_some_and(|handover| handover.from <= epoch) {
+        let same = known.iter().zip(shown).all(|(known, shown)| known.is_same(shown));
+        if !same || missing.is_some_and(|handover| handover.from <= epoch) {
             return Err(DocumentError::Handover);
         }
         let mut longer = self.clone();
@@ -208,9 +209,15 @@ impl Handover {
         self.signatures.iter().filter(good).map(|(author, _)| author)
     }
 
+    /// True if both hand over to the same authorities at the same time, whoever signed which copy: copies with other signatures go
+    /// round, and anyone can leave one out.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.from == other.from && self.to == other.to
+    }
+
     /// Takes over the signatures of another copy of this hand-over. `false` if it is about something else.
     pub fn merge(&mut self, other: &Self) -> bool {
-        let same = self.from == other.from && self.to == other.to;
+        let same = self.is_same(other);
         if same {
             self.signatures.extend(&other.signatures);
         }
@@ -261,9 +268,10 @@ fn read_signatures(reader: &mut Reader<'_>) -> Result<BTreeMap<AuthorityId, [u8;
     let mut signatures = BTreeMap::new();
     for _ in 0..count {
         let author = AuthorityId(reader.array()?);
-        if signatures.insert(author, reader.array()?).is_some() {
-            return Err(DecodeError::Invalid("signatures: an authority stands twice"));
+        if signatures.last_key_value().is_some_and(|(last, _)| *last >= author) {
+            return Err(DecodeError::Invalid("signatures: out of order, or an authority stands twice"));
         }
+        signatures.insert(author, reader.array()?);
     }
     Ok(signatures)
 }
@@ -409,15 +417,37 @@ struct Verified {
     digest: [u8; HASH],
     bytes: Arc<[u8]>,
     authorities: AuthoritySet,
-    by_id: BTreeMap<NodeId, (Place, Relay)>,
-    by_link: BTreeMap<LinkKey, NodeId>,
+    by_id: BTreeMap<NodeId, Position>,
+    by_link: BTreeMap<LinkKey, Position>,
+}
+
+/// Where a relay stands in a view.
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    place: Place,
+    /// In the list of its place.
+    at: usize,
 }
 
 impl Verified {
     fn new(view: View, digest: [u8; HASH], bytes: Arc<[u8]>, authorities: AuthoritySet) -> Self {
-        let by_id: BTreeMap<_, _> = view.relays().map(|(place, relay)| (relay.id, (place, relay.clone()))).collect();
-        let by_link = by_id.values().map(|(_, relay)| (relay.link_key, relay.id)).collect();
+        let (mut by_id, mut by_link) = (BTreeMap::new(), BTreeMap::new());
+        for (place, list) in view.lists() {
+            for (at, relay) in list.iter().enumerate() {
+                by_id.insert(relay.id, Position { place, at });
+                by_link.insert(relay.link_key, Position { place, at });
+            }
+        }
         Self { view, digest, bytes, authorities, by_id, by_link }
+    }
+
+    fn relay(&self, position: Position) -> Option<(Place, &Relay)> {
+        let list = match position.place {
+            Place::Mix(layer) => self.view.layers.get(usize::from(layer).checked_sub(1)?)?,
+            Place::Entry => &self.view.entries,
+            Place::Mailbox => &self.view.mailboxes,
+        };
+        Some((position.place, list.get(position.at)?))
     }
 }
 
@@ -449,12 +479,12 @@ impl Document {
 
     /// The relay with this id.
     pub fn relay(&self, id: &NodeId) -> Option<(Place, &Relay)> {
-        self.0.by_id.get(id).map(|(place, relay)| (*place, relay))
+        self.0.relay(*self.0.by_id.get(id)?)
     }
 
     /// The relay with this link key.
     pub fn relay_by_link(&self, key: &LinkKey) -> Option<(Place, &Relay)> {
-        self.0.by_link.get(key).and_then(|id| self.relay(id))
+        self.0.relay(*self.0.by_link.get(key)?)
     }
 }
 

@@ -193,9 +193,10 @@ impl EquivocationProof {
     /// Reads a proof and checks it.
     ///
     /// # Errors
-    /// If a signature is bad or the two do not contradict each other.
+    /// If a signature is bad, the two do not contradict each other, or stand in the other order.
     pub fn read(reader: &mut Reader<'_>) -> Result<Self> {
         let (first, second) = (SignedStatement::read(reader)?, SignedStatement::read(reader)?);
-        Self::new(first, second).ok_or(DecodeError::Invalid("proof of equivocation"))
+        let proof = Self::new(first, second).filter(|proof| proof.first == first);
+        proof.ok_or(DecodeError::Invalid("proof of equivocation"))
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     descriptor::{Descriptor, Role},
-    document::{Memory, Placement, Relay, View},
+    document::{Memory, Placement, RELAYS_MAX, Relay, View},
     layers::Layout,
     params::Params,
     schedule::Schedule,
@@ -18,13 +18,16 @@ use std::{
 };
 use veilpost_packet::{
     geometry::{HASH, KEY, MIX_LAYERS},
-    ids::{AuthorityId, NetworkId, NodeId},
+    ids::{AuthorityId, LinkKey, NetworkId, NodeId},
     primitives::{hash, label},
     time::Epoch,
 };
 
 /// How long an authority that hid its value is left out of the shared random value, in epochs.
 pub const WITHHELD_EPOCHS: u64 = 24;
+/// Parameters that a network keeps for good: ticks and days are numbered from the Unix epoch by their length, and numbers must not
+/// run backwards.
+const FIXED: [&str; 2] = ["tick", "day"];
 /// Share in path choice of every node of a layer: what nodes claim to carry is not believed.
 const WEIGHT: u32 = 1_000;
 
@@ -122,9 +125,9 @@ impl Agreed<'_> {
         }
         let params = self.params(&votes, base.map(|base| &base.params))?;
         let (shared_random, withheld) = self.shared_random(base, &liars);
-        let nodes = self.nodes(&votes);
+        let nodes = self.nodes(&votes, base);
         let layout = Layout::new(&nodes, base.map(|base| base.view()), self.epoch, &shared_random);
-        let placements = self.placements(&votes, base, &params);
+        let placements = self.placements(&votes, base, &params, &nodes);
         let (valid_after, after) = (self.schedule.start(self.epoch), Epoch(self.epoch.0.saturating_add(1)));
         let relays = |ids: &mut dyn Iterator<Item = &NodeId>| -> Vec<Relay> {
             ids.filter_map(|id| nodes.get(id)).filter_map(relay).collect()
@@ -156,20 +159,28 @@ impl Agreed<'_> {
     }
 
     /// Descriptors that a majority of the votes hold byte for byte, and that are for this epoch.
-    fn nodes(&self, votes: &[&Vote]) -> BTreeMap<NodeId, Descriptor> {
+    fn nodes(&self, votes: &[&Vote], base: Option<&Document>) -> BTreeMap<NodeId, Descriptor> {
         let mut held: BTreeMap<(NodeId, &[u8]), usize> = BTreeMap::new();
         for (id, bytes) in votes.iter().flat_map(|vote| &vote.descriptors) {
             *held.entry((*id, bytes)).or_default() += 1;
         }
         let by_majority = held.into_iter().filter(|(_, count)| count * 2 > votes.len());
-        let mut link_keys = BTreeSet::new();
         let opened = by_majority.filter_map(|((id, bytes), _)| {
             let descriptor = Descriptor::verify(bytes).ok()?;
             let ours = descriptor.id == id && descriptor.epoch == self.epoch && descriptor.sphinx_keys.len() > 1;
-            // Two nodes with one link key could not be told apart; the first by id stays.
-            (ours && link_keys.insert(descriptor.link_key)).then_some((id, descriptor))
+            ours.then_some((id, descriptor))
         });
-        opened.take(crate::document::RELAYS_MAX).collect()
+        let mut nodes: BTreeMap<NodeId, Descriptor> = opened.collect();
+        // Two nodes with one link key could not be told apart. Whose it was before stays, for keys are no secret and a node may
+        // name another's; of newcomers, the first by id.
+        let had = |node: &&Descriptor| {
+            let before = base.and_then(|base| base.relay_by_link(&node.link_key));
+            before.is_some_and(|(_, relay)| relay.id == node.id)
+        };
+        let mut owners: BTreeMap<LinkKey, NodeId> =
+            nodes.values().filter(had).map(|node| (node.link_key, node.id)).collect();
+        nodes.retain(|id, node| owners.entry(node.link_key).or_insert(*id) == id);
+        nodes.into_iter().take(RELAYS_MAX).collect()
     }
 
     /// Each parameter by itself: what a majority of the votes names, else what it was.
@@ -183,6 +194,8 @@ impl Agreed<'_> {
                 *named.entry(value).or_default() += 1;
             }
             let majority = named.into_iter().find(|(_, count)| count * 2 > votes.len()).map(|(value, _)| value);
+            let fixed = FIXED.contains(name) && before.is_some();
+            let majority = majority.filter(|_| !fixed);
             let kept = || old.as_ref().and_then(|old| old.get(at)).map(|(_, value)| *value);
             *value = majority.or_else(kept).ok_or(TallyError::Parameter(name))?;
         }
@@ -231,18 +244,27 @@ impl Agreed<'_> {
     }
 
     /// The placement set in force and, if a majority wants another one, that one with its notice.
-    fn placements(&self, votes: &[&Vote], base: Option<&Document>, params: &Params) -> Vec<Placement> {
+    fn placements(
+        &self,
+        votes: &[&Vote],
+        base: Option<&Document>,
+        params: &Params,
+        nodes: &BTreeMap<NodeId, Descriptor>,
+    ) -> Vec<Placement> {
         let mut named: BTreeMap<NodeId, usize> = BTreeMap::new();
         for id in votes.iter().flat_map(|vote| &vote.placement) {
             *named.entry(*id).or_default() += 1;
         }
-        let wanted: Vec<NodeId> =
-            named.into_iter().filter(|(_, count)| count * 2 > votes.len()).map(|(id, _)| id).collect();
+        let by_majority = named.into_iter().filter(|(_, count)| count * 2 > votes.len());
+        let wanted: Vec<NodeId> = by_majority.map(|(id, _)| id).take(RELAYS_MAX).collect();
         let mut known = base.map(|base| base.placements.clone()).unwrap_or_default();
         if known.len() > 1 && known.last().is_some_and(|announced| announced.from <= self.epoch) {
             known.remove(0);
         }
-        let Some(in_force) = known.first().cloned() else {
+        // Notice lets clients empty mailboxes that go. When all of them are gone there is nothing to wait for, and waiting would
+        // be for ever: a document needs a mailbox that is up.
+        let up = |id: &NodeId| nodes.get(id).is_some_and(|node| node.role == Role::Mailbox);
+        let Some(in_force) = known.first().filter(|known| known.mailboxes.iter().any(up)).cloned() else {
             return vec![Placement { from: self.epoch, mailboxes: wanted }];
         };
         let announced = known.get(1).filter(|announced| announced.mailboxes == wanted).cloned();

@@ -78,7 +78,11 @@ impl Vote {
             return Err(DecodeError::Invalid("vote version"));
         }
         let base = Base { epoch: Epoch(reader.u64()?), digest: reader.array()? };
-        let base = (base.epoch != Epoch(0)).then_some(base);
+        let base = match base {
+            Base { epoch: Epoch(0), digest } if digest == [0; HASH] => None,
+            Base { epoch: Epoch(0), .. } => return Err(DecodeError::Invalid("base of a vote")),
+            base => Some(base),
+        };
         let params = Params::read(&mut reader)?;
         let commitment = reader.array()?;
         let count = reader.count(NODES_MAX, "placement")?;

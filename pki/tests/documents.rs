@@ -118,8 +118,16 @@ fn a_document_needs_as_many_known_authorities_as_the_threshold() {
 
 #[test]
 fn an_authority_counts_once() {
-    let twice: Vec<_> = authorities(2).into_iter().chain(authorities(1)).collect();
-    assert!(matches!(verify(&sign_view(&view(), &twice)), Err(DocumentError::Malformed(DecodeError::Invalid(_)))));
+    // Behind the signed part: the number of signatures, each with its authority's key, and the number of hand-overs.
+    const ONE: usize = 32 + SIGNATURE;
+    let bytes = sign_view(&view(), &authorities(2));
+    let (signed, signatures) = bytes.split_at(bytes.len() - 2 * ONE - 2);
+    let (one, other) = signatures[1..=2 * ONE].split_at(ONE);
+    for wrong in [[one, other, other].concat(), [one, one].concat(), [other, one].concat()] {
+        let count = (wrong.len() / ONE) as u8;
+        let bytes = [signed, &[count], &wrong, &[0]].concat();
+        assert!(matches!(verify(&bytes), Err(DocumentError::Malformed(DecodeError::Invalid(_)))), "{count}");
+    }
     let many: Vec<_> = (0..=AUTHORITIES_MAX as u8).map(|n| SigningSecret::from_seed(&[n; 32])).collect();
     let refused = verify(&sign_view(&view(), &many)).unwrap_err();
     assert_eq!(refused, DocumentError::Malformed(DecodeError::TooLong("signatures")));
@@ -188,7 +196,7 @@ fn views_of_a_wrong_shape_are_refused() {
         ("no mailbox", |view| view.mailboxes.clear()),
         ("no placement", |view| view.placements.clear()),
         ("an empty placement", |view| view.placements[0].mailboxes.clear()),
-        ("a placement on a stranger", |view| view.placements[0].mailboxes.push(NodeId([50; 32]))),
+        ("a placement on strangers alone", |view| view.placements[0].mailboxes = vec![NodeId([50; 32])]),
         ("a placement out of order", |view| view.placements[0].mailboxes.reverse()),
         ("three placements", |view| view.placements = vec![view.placements[0].clone(); 3]),
         ("no time to be valid", |view| view.valid_until = view.valid_after),
@@ -199,6 +207,9 @@ fn views_of_a_wrong_shape_are_refused() {
         assert!(View::decode(&bad.encode()).is_err(), "{what}");
         assert!(matches!(verify(&sign_view(&bad, &authorities(4))), Err(DocumentError::Malformed(_))), "{what}");
     }
+    let mut one_is_down = view();
+    one_is_down.placements[0].mailboxes.push(NodeId([50; 32]));
+    assert_eq!(View::decode(&one_is_down.encode()).unwrap(), one_is_down);
     let mut announced = view();
     announced.placements.push(Placement { from: Epoch(40), mailboxes: vec![NodeId([9; 32])] });
     assert_eq!(View::decode(&announced.encode()).unwrap(), announced);

@@ -169,6 +169,17 @@ fn who_is_caught_lying_is_left_out_of_the_rounds_that_follow() {
 }
 
 #[test]
+fn the_vote_of_another_signed_as_ones_own_confuses_nobody() {
+    for at in 0..4 {
+        let mut council = Council::new(4, 1, 20 + at as u64);
+        council.members[at].vice = Some(Vice::Copy);
+        council.run_to_epoch(4);
+        council.assert_one_document_an_epoch();
+        council.assert_documents(1..=4);
+    }
+}
+
+#[test]
 fn a_proof_names_the_lie() {
     let mut council = Council::new(4, 1, 8);
     council.members[0].vice = Some(Vice::Equivocate);
@@ -234,6 +245,21 @@ fn a_parameter_changes_only_when_a_majority_wants_it() {
     change(&mut council, 2..3);
     council.run_to_epoch(6);
     assert_eq!(council.document(6).params.box_days, 20);
+}
+
+#[test]
+fn ticks_and_days_keep_their_length_whatever_is_voted() {
+    let mut council = Council::new(4, 1, 12);
+    council.run_to_epoch(2);
+    for at in 0..4 {
+        let mut ballot = council.members[at].ballot.clone();
+        ballot.params.tick *= 2;
+        ballot.params.box_days = 20;
+        council.members[at].engine.as_mut().unwrap().set_ballot(ballot);
+    }
+    council.run_to_epoch(4);
+    let (before, after) = (council.document(2).params.clone(), council.document(4).params.clone());
+    assert_eq!((after.tick, after.box_days), (before.tick, 20));
 }
 
 fn hostile_council(count: u8, faulty: usize, seed: u64, vices: &[usize]) -> Council {

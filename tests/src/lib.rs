@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`simulation`] | the whole network in one thread and virtual time |
 //! | [`testnet`] | the whole network as real processes on loopback |
+//! | [`scene`] | two contacts on such a network |
 //! | [`person`] | someone who uses the `veilpost` command |
 #![allow(clippy::disallowed_methods, reason = "tests and tools are shells")]
 
 pub mod fixed;
 pub mod person;
+pub mod scene;
 pub mod simulation;
 pub mod testnet;

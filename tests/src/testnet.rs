@@ -23,6 +23,9 @@ use veilpost_pki::Role;
 
 /// How much faster `--fast` runs.
 pub const FAST: u32 = 8;
+/// How much faster the waits run there that only a client uses (receipts, hits of late digests, repeats): they are what tests would
+/// wait for longest.
+pub const HURRY: u32 = 24;
 /// Processes of a test network at most.
 const NODES_MAX: usize = 200;
 /// How long a process may take to say `ready`.
@@ -340,7 +343,8 @@ impl Testnet {
     fn document(&self) -> Result<String> {
         let pages = self.nodes.iter().filter_map(|node| node.http).filter_map(|address| get(address, "/").ok());
         let in_force = self.authority_status()?;
-        let (epoch, newest) = (in_force["epoch"].as_u64(), in_force["document"]["epoch"].as_u64());
+        let number = |at: &str| in_force.pointer(at).and_then(serde_json::Value::as_u64);
+        let (epoch, newest) = (number("/epoch"), number("/document/epoch"));
         // The document of the next epoch is there half an epoch early: it says what will be.
         if newest > epoch {
             return Err("the newest document is not in force yet".into());

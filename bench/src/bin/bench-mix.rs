@@ -29,7 +29,6 @@ use veilpost_mixnode::{Engine, EngineConfig, Origin, node::Config};
 use veilpost_packet::{
     frame::{Frame, FrameKind, Hello},
     random::{fork, seeded},
-    replay::{Tag, TagTable},
     sphinx::{Packet, SphinxSecret, Unwrapped},
 };
 use veilpost_pki::document::Place;
@@ -235,13 +234,6 @@ async fn measure(options: Options) -> Result<()> {
             Row::new("by thread: log's syncer", whole.threads_us("tag-sync"), "us"),
         ],
     );
-    report.print(
-        "Replay memory of one epoch",
-        &[
-            Row::new("a million packets", tags_mb(1_000_000)?, "MB").note("11 to 22 bytes a tag, as the table doubles"),
-            Row::new("ten million packets", tags_mb(10_000_000)?, "MB"),
-        ],
-    );
     let ms = |added: &[Duration]| added.iter().map(|time| time.as_secs_f64() * 1e3).collect::<Vec<_>>();
     let (added, plain) = (ms(&paced.added), ms(&straight.added));
     report.print(
@@ -255,17 +247,6 @@ async fn measure(options: Options) -> Result<()> {
         ],
     );
     Ok(())
-}
-
-/// Megabytes of a replay table that holds this many tags.
-fn tags_mb(count: usize) -> Result<f64> {
-    let mut table = TagTable::new(count);
-    for tag in 1..=count as u64 {
-        // As spread as a keyed hash.
-        let tag = Tag::from_bytes(tag.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
-        table.check_and_insert(tag)?;
-    }
-    Ok(table.memory() as f64 / 1e6)
 }
 
 /// What is sent with what will come out of it.

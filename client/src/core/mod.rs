@@ -75,6 +75,8 @@ const IN_FLIGHT_MAX: usize = 8_192;
 const ACKS_MAX: usize = 1_000;
 /// Events that wait for the shell at most; beyond it the oldest is dropped, and a shell reads the history anew.
 const EVENTS_MAX: usize = 4_096;
+/// How long something that went wrong is shown in the status.
+const WARNING: Duration = Duration::from_secs(3_600);
 /// How often old digests and receipts are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
@@ -109,6 +111,8 @@ pub struct Core {
     next_housekeeping: Timestamp,
     mailbox_full: Option<Timestamp>,
     other_document: Option<Timestamp>,
+    /// Why a document of the entry was refused.
+    refused_document: Option<(Timestamp, String)>,
     refused: Option<Timestamp>,
     conflicts: BTreeSet<OutboxId>,
     conflict: Option<Timestamp>,
@@ -162,6 +166,7 @@ impl Core {
             next_housekeeping: now,
             mailbox_full: None,
             other_document: None,
+            refused_document: None,
             refused: None,
             conflicts: BTreeSet::new(),
             conflict: None,
@@ -200,7 +205,10 @@ impl Core {
     pub fn status(&self, now: Timestamp) -> Result<Status, CoreError> {
         let mut warnings = Vec::new();
         warnings.extend(self.document_warnings(now));
-        let recently = |at: Option<Timestamp>| at.is_some_and(|at| now.since(at) < Duration::from_secs(3_600));
+        if let Some((_, why)) = self.refused_document.as_ref().filter(|(at, _)| now.since(*at) < WARNING) {
+            warnings.push(format!("a network document of the entry was refused: {why}"));
+        }
+        let recently = |at: Option<Timestamp>| at.is_some_and(|at| now.since(at) < WARNING);
         if recently(self.mailbox_full) {
             warnings.push("a mailbox is full; messages are tried again until there is room".to_owned());
         }
@@ -244,6 +252,7 @@ impl Core {
                 for record in connection.documents.push(frame.body())? {
                     if let Err(error) = self.handle_document(now, &record) {
                         tracing::warn!(%error, "a network document was refused");
+                        self.refused_document = Some((now, error.to_string()));
                     }
                 }
             }

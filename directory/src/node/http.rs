@@ -215,7 +215,11 @@ fn round(html: &mut String, page: &Page) {
         page.status.descriptors,
         page.admitted
     );
-    html.push_str("</table><h2>Other authorities</h2><table>");
+    html.push_str("</table>");
+    if page.peers.is_empty() {
+        return;
+    }
+    html.push_str("<h2>Other authorities</h2><table>");
     for (id, up) in &page.peers {
         let (class, word) = if *up { ("good", "reachable") } else { ("bad", "not reachable") };
         line!(html, "<tr><td><code>{id}</code><td class={class}>{word}");

@@ -4,15 +4,20 @@ use super::{
     core::{Input, Public},
     metrics::Metrics,
 };
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::{sleep, timeout},
 };
+use veilpost_daemon::links::{Accepted, Held};
 use veilpost_link::{Arrival, Endpoint, FrameReceiver, FrameSender, Link};
 use veilpost_packet::{
     frame::{Frame, FrameKind, Hello, RecordCutter, RecordJoiner},
-    ids::{AuthorityId, DocumentHash, LinkKey},
+    ids::{AuthorityId, DocumentHash, LinkKey, NodeId},
     time::Epoch,
 };
 use veilpost_pki::{
@@ -27,8 +32,12 @@ pub(super) type Queue = mpsc::Sender<Arc<[u8]>>;
 const QUEUE: usize = 1_024;
 /// Before dialing again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// Nodes served at one time; others wait for the accept queue, which is bounded too.
-const NODES: usize = 256;
+/// Strangers served at one time: nodes that no document lists yet, and whoever pretends to be one. They cannot take the places
+/// of nodes that are listed, each of which has its own.
+const STRANGERS: usize = 256;
+/// Messages of one authority that are taken in a second; beyond it its link waits. A round has about 130 of each other authority
+/// for 32 of them, so only one that floods gets there.
+const PER_SECOND: usize = 1_024;
 /// Messages of one node's link.
 const NODE_MESSAGES: usize = 16;
 /// A node's link at most.
@@ -39,7 +48,9 @@ pub(super) struct Shared {
     pub(super) core: mpsc::Sender<Input>,
     pub(super) public: watch::Receiver<Public>,
     pub(super) authorities: BTreeMap<LinkKey, AuthorityId>,
-    pub(super) nodes: Arc<Semaphore>,
+    pub(super) strangers: Arc<Semaphore>,
+    /// Links of authorities and of nodes that the newest document lists.
+    pub(super) known: Accepted,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -51,7 +62,8 @@ impl Shared {
         metrics: Arc<Metrics>,
     ) -> Self {
         let authorities = network.reachable().map(|authority| (authority.link_key, authority.id)).collect();
-        Self { core, public, authorities, nodes: Arc::new(Semaphore::new(NODES)), metrics }
+        let strangers = Arc::new(Semaphore::new(STRANGERS));
+        Self { core, public, authorities, strangers, known: Accepted::default(), metrics }
     }
 }
 
@@ -118,21 +130,35 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
             arrival.refuse();
             continue;
         }
-        match shared.authorities.get(&arrival.peer).copied() {
-            Some(authority) => drop(tokio::spawn(listen(arrival, authority, Arc::clone(&shared)))),
-            None => match Arc::clone(&shared.nodes).try_acquire_owned() {
-                Ok(place) => {
-                    let shared = Arc::clone(&shared);
-                    tokio::spawn(async move {
-                        let _place = place;
-                        // Whatever a node does, its place is free again after this time.
-                        let _ = timeout(NODE_TIME, serve_node(arrival, shared)).await;
-                    });
-                }
-                Err(_) => arrival.refuse(),
-            },
-        }
+        let authority = shared.authorities.get(&arrival.peer).copied();
+        let newest = shared.public.borrow().documents.last().cloned();
+        let listed = newest.and_then(|document| document.relay_by_link(&arrival.peer).map(|(_, relay)| relay.id));
+        let known = authority.map(|authority| NodeId(authority.0)).or(listed);
+        let place = match known {
+            Some(id) => shared.known.take(id).map(Place::Known),
+            None => Arc::clone(&shared.strangers).try_acquire_owned().ok().map(Place::Stranger),
+        };
+        let Some(place) = place else {
+            arrival.refuse();
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            match authority {
+                Some(authority) => listen(arrival, authority, shared).await,
+                // Whatever a node does, its place is free again after this time.
+                None => drop(timeout(NODE_TIME, serve_node(arrival, shared)).await),
+            }
+            drop(place);
+        });
     }
+}
+
+/// A place among the links, until dropped.
+#[expect(dead_code, reason = "held for what its drop does")]
+enum Place {
+    Known(Held),
+    Stranger(OwnedSemaphorePermit),
 }
 
 /// The next records of a link; `None` when there will be none, or what comes is no record.
@@ -153,8 +179,16 @@ async fn next_records(receiver: &mut FrameReceiver, joiner: &mut RecordJoiner) -
 async fn listen(arrival: Arrival, authority: AuthorityId, shared: Arc<Shared>) {
     let Link { mut receiver, sender: _sender, .. } = arrival.admit(hello());
     let mut joiner = RecordJoiner::new(MESSAGE_MAX);
+    let (mut second, mut taken) = (Instant::now(), 0);
     while let Some(records) = next_records(&mut receiver, &mut joiner).await {
         for record in records {
+            taken += 1;
+            if taken > PER_SECOND {
+                sleep(Duration::from_secs(1).saturating_sub(second.elapsed())).await;
+            }
+            if second.elapsed() >= Duration::from_secs(1) {
+                (second, taken) = (Instant::now(), 1);
+            }
             shared.metrics.received.inc_by(record.len() as u64);
             let Ok(message) = Message::decode(&record) else {
                 shared.metrics.malformed.inc();

@@ -8,7 +8,7 @@ use veilpost_daemon::{
     stop::Failure,
 };
 use veilpost_packet::time::Epoch;
-use veilpost_pki::Role;
+use veilpost_pki::{Descriptor, Role};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -76,6 +76,6 @@ impl Config {
 ///
 /// # Errors
 /// [`Failure::Runtime`].
-pub fn init(config: &Config, epoch: u64) -> Result<(), Failure> {
-    identity::init(&config.node, Role::Mailbox, Epoch(epoch)).map(drop).map_err(Failure::runtime)
+pub fn init(config: &Config, epoch: u64) -> Result<Descriptor, Failure> {
+    identity::init(&config.node, Role::Mailbox, Epoch(epoch)).map_err(Failure::runtime)
 }

@@ -33,7 +33,7 @@ use veilpost_packet::{
     time::Timestamp,
 };
 use veilpost_pki::{
-    Document, Params, Role,
+    Descriptor, Document, Params, Role,
     admission::{DropReason, may_go},
     document::Place,
 };
@@ -64,7 +64,7 @@ impl veilpost_daemon::command::Relay for Node {
         &config.node
     }
 
-    fn init(config: &Config, epoch: u64) -> Result<(), Failure> {
+    fn init(config: &Config, epoch: u64) -> Result<Descriptor, Failure> {
         super::init(config, epoch)
     }
 

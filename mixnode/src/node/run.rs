@@ -31,6 +31,7 @@ use veilpost_daemon::{
 };
 use veilpost_link::Endpoint;
 use veilpost_packet::{random::seeded, time::Epoch};
+use veilpost_pki::Descriptor;
 
 /// Frames that wait for a link to a next node: half a second of a small node's capacity, and 2.3 MB.
 const LINK_QUEUE: usize = 512;
@@ -61,7 +62,7 @@ impl veilpost_daemon::command::Relay for Node {
         &config.node
     }
 
-    fn init(config: &Config, epoch: u64) -> Result<(), Failure> {
+    fn init(config: &Config, epoch: u64) -> Result<Descriptor, Failure> {
         super::init(config, epoch)
     }
 

@@ -44,9 +44,11 @@ pub(crate) enum Vice {
     Replay,
     /// Sends bytes that are no vote, signed; and votes for nonsense.
     Nonsense,
+    /// Signs the vote of another as its own, to half of the others.
+    Copy,
 }
 
-pub(crate) const VICES: [Vice; 8] = [
+pub(crate) const VICES: [Vice; 9] = [
     Vice::Silent,
     Vice::Late,
     Vice::Equivocate,
@@ -55,6 +57,7 @@ pub(crate) const VICES: [Vice; 8] = [
     Vice::LastMoment,
     Vice::Replay,
     Vice::Nonsense,
+    Vice::Copy,
 ];
 
 pub(crate) struct Member {
@@ -92,6 +95,8 @@ pub(crate) struct Council {
     pub(crate) signed: BTreeMap<(Epoch, usize), [u8; 32]>,
     pub(crate) events: Vec<(usize, Event)>,
     old: Vec<(usize, Vec<u8>)>,
+    /// The last vote that somebody sent.
+    last_vote: Option<Arc<[u8]>>,
     pub(crate) sent: BTreeMap<usize, (u64, u64)>,
 }
 
@@ -146,6 +151,7 @@ impl Council {
             signed: BTreeMap::new(),
             events: Vec::new(),
             old: Vec::new(),
+            last_vote: None,
             sent: BTreeMap::new(),
         };
         for member in 0..council.members.len() {
@@ -294,7 +300,7 @@ impl Council {
                 Action::Store(Record::Document(epoch, bytes)) => {
                     self.members[at].stored_documents.insert(epoch, bytes);
                 }
-                Action::Store(Record::Proof(proof)) => self.members[at].proofs.push(proof),
+                Action::Store(Record::Proof(proof)) => self.members[at].proofs.push(*proof),
                 Action::Publish(document) => {
                     self.made.entry(document.epoch).or_default().insert(at, document);
                 }
@@ -318,7 +324,26 @@ impl Council {
 
     fn send(&mut self, from: usize, to: usize, message: Message) {
         let phase = self.schedule.phase();
+        if let Message::Statement(signed, body) = &message
+            && signed.statement().kind == Kind::Vote
+            && self.members[from].vice.is_none()
+        {
+            self.last_vote = Some(body.clone());
+        }
         match self.members[from].vice {
+            Some(Vice::Copy) => {
+                let copied = match (&message, self.last_vote.clone()) {
+                    (Message::Statement(signed, _), Some(vote))
+                        if signed.statement().kind == Kind::Vote && to.is_multiple_of(2) =>
+                    {
+                        let secret = SigningSecret::from_seed(&self.members[from].secret_seed);
+                        let statement = Statement { digest: Vote::digest(&vote), ..*signed.statement() };
+                        Message::Statement(statement.sign(&secret), vote)
+                    }
+                    _ => message,
+                };
+                self.fly(from, to, copied.encode(), Duration::ZERO);
+            }
             None => self.fly(from, to, message.encode(), Duration::ZERO),
             Some(Vice::Silent) => {}
             Some(Vice::Late) => {

@@ -197,7 +197,7 @@ impl Simulation {
                     member.documents.pop_first();
                 }
             }
-            Record::Proof(proof) => member.proofs.push(proof),
+            Record::Proof(proof) => member.proofs.push(*proof),
         }
     }
 }

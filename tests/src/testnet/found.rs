@@ -1,6 +1,6 @@
 //! Making a test network: addresses, keys, files.
 
-use super::{FAST, Kind, NODES_MAX, Node, Result, Shape};
+use super::{FAST, HURRY, Kind, NODES_MAX, Node, Result, Shape};
 use serde::Deserialize;
 use std::{
     fmt::Write as _,
@@ -156,7 +156,8 @@ fn node_config(node: &Node) -> String {
 
 fn authority_config(node: &Node, fast: bool) -> String {
     let http = node.http.map(|http| format!("http = \"{http}\"\n")).unwrap_or_default();
-    let params = if fast { format!("[params]\nhurry = {FAST}\nplacement_notice = 2\n") } else { String::new() };
+    let params =
+        if fast { format!("[params]\nspeed = {FAST}\nhurry = {HURRY}\nplacement_notice = 2\n") } else { String::new() };
     format!(
         "data_dir = \"data\"\nlisten = \"{}\"\nnetwork = \"../network.toml\"\nnodes = \"../nodes.toml\"\n\
          handovers = \"../handovers\"\n{http}metrics = \"{}\"\n{params}",
