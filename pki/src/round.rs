@@ -345,8 +345,13 @@ impl Authority {
     /// Moves the round on. Call at [`Authority::next_wake`] at the latest.
     pub fn handle_time(&mut self, now: Timestamp) {
         let target = self.schedule.target_at(now);
+        // A clock that ran ahead and was set back: not for a moment at an epoch's border, where the round is over anyway.
+        let set_back =
+            self.schedule.round_start(self.round.target, self.committee().faulty()) > now + self.schedule.phase();
         if target > self.round.target {
             self.end_round();
+        }
+        if target > self.round.target || set_back {
             self.round = Round::new(target);
             self.resume();
         }

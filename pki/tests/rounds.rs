@@ -106,6 +106,20 @@ fn a_member_that_restarts_in_a_phase_says_what_it_said_before() {
 }
 
 #[test]
+fn a_member_whose_clock_ran_ahead_and_was_set_back_takes_part_again() {
+    let mut council = Council::new(4, 1, 5);
+    council.run_to_epoch(2);
+    council.members[0].skew_ms = 5 * 60_000;
+    council.run_to_epoch(4);
+    council.members[0].skew_ms = 0;
+    council.run_to_epoch(5);
+    // With two of four away nothing is decided without the first.
+    council.kill(3);
+    council.run_to_epoch(8);
+    assert_eq!((5..=8).filter(|epoch| council.made.contains_key(&Epoch(*epoch))).count(), 4);
+}
+
+#[test]
 fn without_a_quorum_there_is_no_document_and_it_heals() {
     let mut council = Council::new(4, 1, 5);
     council.run_to_epoch(3);

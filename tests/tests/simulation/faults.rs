@@ -38,11 +38,22 @@ impl Fault {
     }
 }
 
+/// Epochs that any other fault lasts at most. A mailbox that is away for longer than a reader's four quick tries take makes it
+/// wait for a slow one, six hours in a real network; that is longer than later messages wait for a missing one (two hours), which
+/// then opens only if its session has not turned five times since.
+const FAULT_MAX: u64 = 4;
+/// Epochs that a storm over most of the authorities lasts at most.
+const STORM_MAX: u64 = 3;
+/// Epochs from the beginning of one storm to that of the next at least.
+const STORM_EVERY: u64 = 10;
+
 /// Draws faults, and takes them back.
 struct Chaos {
     rng: EngineRng,
     /// With the epoch in which each ends.
     on: Vec<(u64, Fault)>,
+    /// No storm over the authorities before this epoch.
+    fair: u64,
     setup: Setup,
     counts: BTreeMap<&'static str, u32>,
 }
@@ -50,7 +61,7 @@ struct Chaos {
 impl Chaos {
     fn new(setup: &Setup) -> Self {
         let rng = seeded([setup.seed as u8; 32]);
-        Self { rng, on: Vec::new(), setup: setup.clone(), counts: BTreeMap::new() }
+        Self { rng, on: Vec::new(), fair: 0, setup: setup.clone(), counts: BTreeMap::new() }
     }
 
     fn mixes(&self) -> usize {
@@ -102,7 +113,7 @@ impl Chaos {
     }
 
     fn begin(&mut self, simulation: &mut Simulation, epoch: u64) -> Option<()> {
-        let until = epoch + self.rng.random_range(1..=6);
+        let until = epoch + self.rng.random_range(1..=FAULT_MAX);
         let (name, until, fault) = match self.rng.random_range(0..16) {
             0 | 1 => ("authority down", until, Fault::Down(vec![self.healthy(Who::Authority(0), 2)?])),
             2 => {
@@ -111,15 +122,24 @@ impl Chaos {
                 ("authority's clock", until, Fault::Skewed(who))
             }
             3 => {
-                // More than may be faulty: rounds fail, and the old document stays in use.
-                let cut = self.rng.random_range(1..=4);
-                let some: Vec<_> = self.authorities().choose_multiple(&mut self.rng, cut).copied().collect();
-                ("partition of authorities", epoch + self.rng.random_range(1..=3), Fault::Cut(some, self.authorities()))
+                ("authority cut off", until, Fault::Cut(vec![self.healthy(Who::Authority(0), 2)?], self.authorities()))
             }
             4 => {
-                let some: Vec<_> = self.authorities().choose_multiple(&mut self.rng, 4).copied().collect();
-                let ailing = self.on.iter().any(|(_, fault)| matches!(fault.victims()[0], Who::Authority(_)));
-                ("most authorities down", epoch + 2, Fault::Down(if ailing { return None } else { some }))
+                // More than may be faulty: rounds fail, and the old document stays in use.
+                let ailing =
+                    |(_, fault): &(u64, Fault)| fault.victims().iter().any(|who| matches!(who, Who::Authority(_)));
+                if epoch < self.fair || self.on.iter().any(ailing) {
+                    return None;
+                }
+                self.fair = epoch + STORM_EVERY;
+                let many = self.rng.random_range(3..=6);
+                let some: Vec<_> = self.authorities().choose_multiple(&mut self.rng, many).copied().collect();
+                let until = epoch + self.rng.random_range(1..=STORM_MAX);
+                if self.rng.random_bool(0.5) {
+                    ("most authorities down", until, Fault::Down(some))
+                } else {
+                    ("authorities fall apart", until, Fault::Cut(some, self.authorities()))
+                }
             }
             5 => {
                 let nodes: Vec<_> = (0..3).filter_map(|_| self.node()).collect();
@@ -165,9 +185,6 @@ impl Chaos {
             Fault::Down(all) => all.iter().for_each(|who| kill(simulation, *who)),
             Fault::Cut(some, others) => simulation.cut(some, others),
             _ => {}
-        }
-        if std::env::var("LOOK").is_ok() {
-            println!("epoch {epoch}: {name} until {until}: {fault:?}");
         }
         *self.counts.entry(name).or_default() += 1;
         self.on.push((until, fault));
@@ -243,8 +260,10 @@ fn suffer(setup: Setup, calm: u64, last: u64) -> Outcome {
                 simulation.client(from).send_text(now, &names[&(from, to)], &text).unwrap();
                 sent.insert((to, text));
             }
-        } else {
+        } else if epoch == calm {
             chaos.end(&mut simulation);
+            // What was asked for often is asked for again by a new process, not in hours.
+            (0..setup.clients).for_each(|client| simulation.restart_client(client));
         }
         let counts: Vec<_> = (0..setup.clients).map(|client| simulation.history(client)).collect();
         let now: usize = counts.iter().map(|(texts, _)| texts.len()).sum();
@@ -254,13 +273,6 @@ fn suffer(setup: Setup, calm: u64, last: u64) -> Outcome {
         outcome.silent = outcome.silent.max(if now < sent.len() { epoch - heard.max(begun) } else { 0 });
         outcome.calm = epoch;
         let delivered: usize = counts.iter().map(|(_, delivered)| delivered).sum();
-        if std::env::var("LOOK").is_ok() {
-            println!(
-                "epoch {epoch}: sent {} received {now} delivered {delivered}, newest {:?}",
-                sent.len(),
-                simulation.made().last().map(|d| d.epoch)
-            );
-        }
         if epoch > calm && now >= sent.len() && delivered >= sent.len() {
             break;
         }
@@ -282,15 +294,15 @@ fn suffer(setup: Setup, calm: u64, last: u64) -> Outcome {
 
 #[test]
 fn three_hundred_epochs_of_faults_lose_and_repeat_no_message_and_never_make_two_documents() {
-    let outcome = suffer(large(70), 270, 420);
+    let outcome = suffer(large(70), 265, 340);
     assert!(outcome.failed > 0, "old documents were in use");
-    assert!(outcome.longest <= 6, "{outcome:?}");
-    assert!(outcome.silent <= 12, "{outcome:?}");
+    assert!(outcome.longest <= 5, "{outcome:?}");
+    assert!(outcome.silent <= 20, "{outcome:?}");
 }
 
 #[test]
 fn faults_are_the_same_for_one_seed() {
-    let run = |seed| suffer(Setup { clients: 2, ..large(seed) }, 22, 200).trace;
+    let run = |seed| suffer(Setup { clients: 2, ..large(seed) }, 22, 90).trace;
     let first = run(80);
     assert_eq!(first, run(80));
     assert_ne!(first, run(81));
