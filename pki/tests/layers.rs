@@ -264,7 +264,7 @@ fn who_claims_anothers_family_or_range_moves_nobody_else() {
     let liars = liars.map(|(n, role)| node(n, role));
     let honest = || (10..20).map(mix).chain([honest_mix.clone(), honest_entry.clone()]);
     for was_listed in [true, false] {
-        let before = all(honest().chain(liars.iter().cloned().filter(|_| was_listed)));
+        let before = all(honest().chain(liars.iter().filter(|_| was_listed).cloned()));
         let first = Layout::new(&before, None, Epoch(1), &random(1));
         let base = listed(&before, &first, 1);
         for liar in &liars {
