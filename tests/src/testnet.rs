@@ -342,8 +342,9 @@ impl Testnet {
     /// The status page of an authority, as text: it holds the id of every node of the newest document.
     fn document(&self) -> Result<String> {
         let pages = self.nodes.iter().filter_map(|node| node.http).filter_map(|address| get(address, "/").ok());
-        let in_force = self.authority_status()?;
-        let (epoch, newest) = (in_force["epoch"].as_u64(), in_force["document"]["epoch"].as_u64());
+        let status = self.authority_status()?;
+        let number = |place| status.pointer(place).and_then(serde_json::Value::as_u64);
+        let (epoch, newest) = (number("/epoch"), number("/document/epoch"));
         // The document of the next epoch is there half an epoch early: it says what will be.
         if newest > epoch {
             return Err("the newest document is not in force yet".into());
