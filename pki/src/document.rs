@@ -201,7 +201,7 @@ impl View {
             return Err(DecodeError::Invalid("document version"));
         }
         let (network, epoch) = (NetworkId(reader.array()?), Epoch(reader.u64()?));
-        let (valid_after, valid_until) = (Timestamp::from_millis(reader.u64()?), Timestamp::from_millis(reader.u64()?));
+        let (valid_after, valid_until) = (read_time(&mut reader)?, read_time(&mut reader)?);
         let params = Params::read(&mut reader)?;
         let shared_random = reader.array()?;
         if usize::from(reader.u8()?) != MIX_LAYERS {
@@ -280,6 +280,13 @@ pub enum Place {
     Entry,
     /// A mailbox.
     Mailbox,
+}
+
+/// Beyond what a timestamp can hold there are several spellings of "never".
+fn read_time(reader: &mut Reader<'_>) -> Result<Timestamp> {
+    let millis = reader.u64()?;
+    let time = Timestamp::from_millis(millis);
+    if time.as_millis() == millis { Ok(time) } else { Err(DecodeError::Invalid("time")) }
 }
 
 fn read_relays(reader: &mut Reader<'_>) -> Result<Vec<Relay>> {

@@ -204,7 +204,7 @@ mod tests {
             Phase::Publish,
             Phase::Publish,
         ];
-        assert_eq!(std::array::from_fn(|n| at(n as u32).unwrap()), expected);
+        assert_eq!(std::array::from_fn(|n| at(n as u32).expect("within the epoch")), expected);
         assert_eq!(HOURLY.phase_at(Epoch(5), start - Duration::from_nanos(1), 2), None);
         assert_eq!(HOURLY.phase_at(Epoch(5), HOURLY.start(Epoch(5)), 2), None);
     }
@@ -231,7 +231,7 @@ mod tests {
         fn every_moment_lies_in_the_phase_that_began_last(after in 0u64..40_000_000, faulty in 0usize..10) {
             let now = Timestamp::from_secs(1_000_000) + Duration::from_millis(after);
             let target = HOURLY.target_at(now);
-            let phase = HOURLY.phase_at(target, now, faulty).unwrap();
+            let phase = HOURLY.phase_at(target, now, faulty).expect("the round is on");
             prop_assert!(HOURLY.phase_start(target, phase, faulty) <= now);
             prop_assert!(HOURLY.next_phase(target, now, faulty) > now);
             prop_assert!(HOURLY.next_phase(target, now, faulty) <= HOURLY.start(target));

@@ -207,6 +207,10 @@ fn views_of_a_wrong_shape_are_refused() {
         assert!(View::decode(&bad.encode()).is_err(), "{what}");
         assert!(matches!(verify(&sign_view(&bad, &authorities(4))), Err(DocumentError::Malformed(_))), "{what}");
     }
+    // Behind version, network, epoch and the first time.
+    let mut beyond_time = view().encode();
+    beyond_time[4 + 32 + 8 + 8] = 0xff;
+    assert_eq!(View::decode(&beyond_time), Err(DecodeError::Invalid("time")));
     let mut one_is_down = view();
     one_is_down.placements[0].mailboxes.push(NodeId([50; 32]));
     assert_eq!(View::decode(&one_is_down.encode()).unwrap(), one_is_down);
