@@ -16,6 +16,7 @@ use veilpost_packet::{
 use veilpost_pki::{
     Params, Role, Schedule,
     round::{Action, Authority, Ballot, DOCUMENTS_MAX, Record, SAID_MAX, Said, Stored},
+    schedule::Phase,
     statement::{EquivocationProof, Kind, Statement},
     vote::{Vote, reveal_digest},
     wire::Message,
@@ -108,7 +109,8 @@ impl World {
         let from = 1 + a % 3;
         let peer = authority(from).authority_id();
         let epoch = SCHEDULE.target_at(self.now).0;
-        match step % 12 {
+        match step % 14 {
+            12 | 13 => self.others_do_what_is_due(epoch),
             0 | 1 => self.now = self.now + Duration::from_millis(u64::from(b) * 10),
             2 => self.now = self.engine.next_wake(self.now),
             3 => self.engine.handle_connected(self.now, peer),
@@ -131,6 +133,29 @@ impl World {
         }
         self.engine.handle_time(self.now);
         Some(())
+    }
+
+    /// So that rounds end with documents.
+    fn others_do_what_is_due(&mut self, epoch: u64) {
+        let kind = match SCHEDULE.phase_at(Epoch(epoch), self.now, 1) {
+            Some(Phase::Descriptors) => {
+                for n in 0..5 {
+                    if let Some(bytes) = DESCRIPTORS.get(&(epoch, n)) {
+                        let _ = self.engine.handle_descriptor(self.now, bytes);
+                    }
+                }
+                return;
+            }
+            Some(Phase::Vote) => 0,
+            Some(Phase::Reveal) => 2,
+            Some(Phase::Signature) => 4,
+            _ => return,
+        };
+        for from in 1..4 {
+            if let Some(message) = self.message(7, from, kind, epoch, &mut Reader::new(&[])) {
+                self.engine.handle_message(self.now, authority(from).authority_id(), message);
+            }
+        }
     }
 
     fn message(&self, step: u8, from: u8, b: u8, epoch: u64, reader: &mut Reader<'_>) -> Option<Message> {
@@ -156,7 +181,7 @@ impl World {
             let (network, author) = (set.network(), secret.authority_id());
             Statement { network, epoch: Epoch(epoch), kind, author, digest }.sign(secret)
         };
-        Some(match step % 12 {
+        Some(match step % 14 {
             7 | 8 => Message::Statement(say(digest), body),
             9 => {
                 let signed = say(digest);
