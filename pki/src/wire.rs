@@ -68,11 +68,14 @@ pub enum DescriptorAnswer {
     /// Not a descriptor, or not signed by its node.
     #[error("malformed")]
     Malformed = 6,
+    /// It names another link key than the one that brought it.
+    #[error("the descriptor names another link key than the one that this node proves")]
+    OtherLink = 7,
 }
 
 impl DescriptorAnswer {
     fn from_byte(byte: u8) -> Result<Self> {
-        [Self::Taken, Self::Late, Self::Early, Self::NotAdmitted, Self::Different, Self::Malformed]
+        [Self::Taken, Self::Late, Self::Early, Self::NotAdmitted, Self::Different, Self::Malformed, Self::OtherLink]
             .into_iter()
             .find(|answer| *answer as u8 == byte)
             .ok_or(DecodeError::Invalid("answer to a descriptor"))

@@ -21,9 +21,9 @@ use veilpost_packet::{
     time::Epoch,
 };
 use veilpost_pki::{
-    NetworkFile,
+    Descriptor, NetworkFile,
     network::NetworkAuthority,
-    wire::{MESSAGE_MAX, Message, NODE_MESSAGE_MAX},
+    wire::{DescriptorAnswer, MESSAGE_MAX, Message, NODE_MESSAGE_MAX},
 };
 
 /// Records for one authority. Full: it is too slow, and what is lost it gets when its link is up again.
@@ -203,7 +203,7 @@ async fn listen(arrival: Arrival, authority: AuthorityId, shared: Arc<Shared>) {
 
 /// Answers a node: takes its descriptor, gives it documents.
 async fn serve_node(arrival: Arrival, shared: Arc<Shared>) {
-    let Link { mut receiver, sender, .. } = arrival.admit(hello());
+    let Link { peer, mut receiver, sender, .. } = arrival.admit(hello());
     let mut joiner = RecordJoiner::new(NODE_MESSAGE_MAX);
     let mut messages = 0;
     while let Some(records) = next_records(&mut receiver, &mut joiner).await {
@@ -213,7 +213,7 @@ async fn serve_node(arrival: Arrival, shared: Arc<Shared>) {
                 return;
             }
             let answers = match Message::decode(&record) {
-                Ok(Message::Descriptor(bytes)) => descriptor(&shared, bytes.to_vec()).await,
+                Ok(Message::Descriptor(bytes)) => descriptor(&shared, &peer, bytes.to_vec()).await,
                 Ok(Message::WantDocument(after)) => documents(&shared, after),
                 _ => return,
             };
@@ -226,7 +226,12 @@ async fn serve_node(arrival: Arrival, shared: Arc<Shared>) {
     }
 }
 
-async fn descriptor(shared: &Shared, bytes: Vec<u8>) -> Vec<Message> {
+/// A descriptor must name the link key that its node has just proved: or a node could claim the key of another, which would then
+/// be left out of the document.
+async fn descriptor(shared: &Shared, peer: &LinkKey, bytes: Vec<u8>) -> Vec<Message> {
+    if Descriptor::verify(&bytes).is_ok_and(|descriptor| descriptor.link_key != *peer) {
+        return vec![Message::Answer(DescriptorAnswer::OtherLink)];
+    }
     let (answer, result) = oneshot::channel();
     if shared.core.send(Input::Descriptor(bytes, answer)).await.is_err() {
         return Vec::new();

@@ -54,6 +54,7 @@ impl Metrics {
             DescriptorAnswer::NotAdmitted => "not_admitted",
             DescriptorAnswer::Different => "different",
             DescriptorAnswer::Malformed => "malformed",
+            DescriptorAnswer::OtherLink => "other_link",
         };
         self.descriptors.get_or_create(&Answered { answer }).inc();
     }
