@@ -42,6 +42,8 @@ impl Fault {
 /// wait for a slow one, six hours in a real network; that is longer than later messages wait for a missing one (two hours), which
 /// then opens only if its session has not turned five times since.
 const FAULT_MAX: u64 = 4;
+/// Epochs without faults at the end, at least.
+const CALM: u64 = 15;
 /// Epochs that a storm over most of the authorities lasts at most.
 const STORM_MAX: u64 = 3;
 /// Epochs from the beginning of one storm to that of the next at least.
@@ -274,7 +276,7 @@ fn suffer(setup: Setup, calm: u64, last: u64) -> Outcome {
         outcome.silent = outcome.silent.max(if now < sent.len() { epoch - heard.max(begun) } else { 0 });
         outcome.epochs = epoch;
         let delivered: usize = counts.iter().map(|(_, delivered)| delivered).sum();
-        if epoch > calm && now >= sent.len() && delivered >= sent.len() {
+        if epoch > calm + CALM && now >= sent.len() && delivered >= sent.len() {
             break;
         }
     }
