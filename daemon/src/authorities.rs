@@ -12,13 +12,14 @@ use crate::{clock::Clock, config::NodeConfig, documents::DocumentHub, identity::
 use rand::Rng as _;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
-    sync::watch,
+    sync::{Mutex, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
 use veilpost_link::{Endpoint, Link};
 use veilpost_packet::{
     frame::{FrameKind, Hello, RecordCutter, RecordJoiner},
+    geometry::DOCUMENT_MAX,
     ids::{AuthorityId, DocumentHash},
     random::seeded,
     time::{Epoch, Timestamp},
@@ -26,14 +27,17 @@ use veilpost_packet::{
 use veilpost_pki::{
     Descriptor, NetworkFile, Role, Schedule,
     network::NetworkAuthority,
+    round::DOCUMENTS_MAX,
     schedule::Phase,
-    wire::{DescriptorAnswer, MESSAGE_MAX, Message},
+    wire::{DescriptorAnswer, Message},
 };
 
 /// One exchange with an authority at most: a large document over a slow line.
 const EXCHANGE: Duration = Duration::from_secs(60);
-/// Answers of one exchange at most.
-const ANSWERS_MAX: usize = 16;
+/// Answers of one exchange at most: a document of each epoch that is kept, their end, and what became of the descriptor.
+const ANSWERS_MAX: usize = DOCUMENTS_MAX + 2;
+/// An answer that is no document, in bytes.
+const ANSWER_MAX: usize = 64;
 /// Authorities that are asked for documents at one time.
 const FETCHES: usize = 2;
 /// Longest sleep, and longest wait before an authority that failed is tried again.
@@ -56,6 +60,8 @@ pub struct Publisher {
     pub clock: Clock,
     /// Where documents go.
     pub documents: DocumentHub,
+    /// Held while a descriptor is made.
+    pub signing: Mutex<()>,
 }
 
 /// How it stands with one authority.
@@ -238,9 +244,10 @@ async fn take(publisher: &Publisher, plan: &mut Plan, errand: Errand, last: bool
     plan.done(publisher.clock.now(), errand.authority, told);
 }
 
-/// Makes the keys that are missing and signs; both wait for the disk.
+/// Makes the keys that are missing and signs; both wait for the disk. One at a time: two that make one key would each have another.
 async fn sign(publisher: &Publisher, epoch: Epoch) -> Option<Vec<u8>> {
     let (keys, config, role) = (Arc::clone(&publisher.keys), publisher.config.clone(), publisher.role);
+    let _one = publisher.signing.lock().await;
     let signed = tokio::task::spawn_blocking(move || {
         let descriptor: Descriptor = keys.descriptor(&config, role, epoch)?;
         Ok::<_, crate::identity::IdentityError>(descriptor.sign(&keys.identity))
@@ -275,7 +282,10 @@ async fn exchange(endpoint: &Endpoint, authority: &NetworkAuthority, messages: &
         sender.send(frame).await.ok()?;
     }
     let ends = |message: &Message| matches!(message, Message::Answer(_) | Message::Newest(_));
-    let (mut joiner, mut answers, mut open) = (RecordJoiner::new(MESSAGE_MAX), Vec::new(), messages.len());
+    let wants = |message: &Message| matches!(message, Message::WantDocument(_));
+    let document = messages.iter().any(wants);
+    let bound = if document { DOCUMENT_MAX + 64 } else { ANSWER_MAX };
+    let (mut joiner, mut answers, mut open) = (RecordJoiner::new(bound), Vec::new(), messages.len());
     while open > 0 && answers.len() < ANSWERS_MAX {
         let frame = receiver.recv().await.ok()??;
         if frame.kind() != FrameKind::Document {

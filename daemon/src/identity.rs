@@ -195,7 +195,8 @@ impl NodeKeys {
         let (key_file, log_file) = (self.sphinx_key(epoch), self.sphinx_tags(epoch));
         match keys::read(&key_file) {
             Ok(seed) if log_file.exists() => return Ok(SphinxSecret::from_seed(*seed.expose()).public()),
-            Ok(_) | Err(KeyError::Missing { .. }) => {}
+            // One that a full disk left half written never stood in a descriptor.
+            Ok(_) | Err(KeyError::Missing { .. } | KeyError::Malformed { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         // One without the other is no use: both anew, the log first, so that a key never stands without its log.

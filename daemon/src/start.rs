@@ -92,7 +92,8 @@ impl Epochs {
         match config.document.clone() {
             Some(path) => drop(tokio::spawn(follow_file(documents, path, stop.clone()))),
             None => {
-                let publisher = Publisher { network, keys, config, role, clock, documents };
+                let publisher =
+                    Publisher { network, keys, config, role, clock, documents, signing: tokio::sync::Mutex::default() };
                 tokio::spawn(authorities::follow(publisher, endpoint, stop.clone()));
             }
         }

@@ -81,7 +81,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Number of an epoch: whole epoch lengths since the Unix epoch, or the fixed number of a hand-made document.
+/// Number of an epoch: counted from the network's genesis, whose epoch is the first (`pki::Schedule`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Epoch(pub u64);
 

@@ -33,6 +33,9 @@ use veilpost_packet::{
 
 /// Documents that are kept and served.
 pub const DOCUMENTS_MAX: usize = 4;
+/// Answers to one question of one authority in a round: it may ask again after its link broke, but a small question for a large
+/// body must not fill our memory.
+const ANSWERS_MAX: u8 = 16;
 /// Rounds whose words are remembered. A clock that ran ahead and was set back finds rounds that it was in before.
 pub const SAID_MAX: usize = 8;
 /// Different statements of one author and kind that are kept: two prove a lie, more prove nothing more.
@@ -123,6 +126,8 @@ struct Item {
 struct Pending {
     signed: SignedStatement,
     chain: Vec<Countersignature>,
+    /// Who relayed it first.
+    from: AuthorityId,
 }
 
 #[derive(Debug)]
@@ -130,7 +135,7 @@ struct Round {
     target: Epoch,
     items: BTreeMap<(AuthorityId, Kind), Vec<Item>>,
     /// By author, kind and hash of the body: a liar may put its name under another's hash. At most [`STATEMENTS_MAX`] for each
-    /// author and kind.
+    /// author, kind and relayer.
     pending: BTreeMap<(AuthorityId, Kind, [u8; HASH]), Pending>,
     /// Signatures under documents, at most [`STATEMENTS_MAX`] of each author.
     signatures: BTreeMap<AuthorityId, Vec<SignedStatement>>,
@@ -141,6 +146,8 @@ struct Round {
     failure: Option<String>,
     /// When documents were last asked for.
     asked: Option<Phase>,
+    /// How often who asked for which body, or (under no hash) for documents.
+    answered: BTreeMap<(AuthorityId, [u8; HASH]), u8>,
 }
 
 /// One authority.
@@ -323,13 +330,16 @@ impl Authority {
                     // What this authority committed to is its secret until it reveals.
                     statement.author != own || statement.kind != Kind::Reveal || self.round.revealed
                 };
-                if let Some(item) = self.round.item(&digest).filter(open) {
-                    let body = item.body.clone();
+                let body = self.round.item(&digest).filter(open).map(|item| item.body.clone());
+                if let Some(body) = body.filter(|_| self.round.may_ask(from, digest)) {
                     self.actions.push_back(Action::Send(from, Message::Body(body)));
                 }
             }
             Message::Body(body) => self.handle_body(now, &body),
             Message::WantDocument(after) => {
+                if !self.round.may_ask(from, [0; HASH]) {
+                    return;
+                }
                 let newer = self.documents.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded));
                 let messages = newer.map(|(_, document)| Action::Send(from, Message::Document(document.bytes())));
                 self.actions.extend(messages);
@@ -551,15 +561,18 @@ impl Authority {
         if !self.is_long_enough(statement.kind, &chain, now) {
             return;
         }
-        let of_author = |(author, kind, _): &&_| (*author, *kind) == (statement.author, statement.kind);
-        let waiting = self.round.pending.keys().filter(of_author).count();
+        // Counted for each relayer: an accomplice that names bodies which do not exist takes the place of nobody's.
+        let of_both = |((author, kind, _), pending): &(&(AuthorityId, Kind, _), &Pending)| {
+            (*author, *kind, pending.from) == (statement.author, statement.kind, from)
+        };
+        let waiting = self.round.pending.iter().filter(of_both).count();
         let key = (statement.author, statement.kind, statement.digest);
         match self.round.pending.get_mut(&key) {
             Some(pending) if pending.chain.len() < chain.len() => pending.chain = chain,
             Some(_) => {}
             None if waiting >= STATEMENTS_MAX => return,
             None => {
-                self.round.pending.insert(key, Pending { signed, chain });
+                self.round.pending.insert(key, Pending { signed, chain, from });
             }
         }
         self.actions.push_back(Action::Send(from, Message::WantBody(statement.digest)));
@@ -798,6 +811,7 @@ impl Round {
             revealed: false,
             failure: None,
             asked: None,
+            answered: BTreeMap::new(),
         }
     }
 
@@ -821,6 +835,13 @@ impl Round {
 
     fn item(&self, digest: &[u8; HASH]) -> Option<&Item> {
         self.items.values().flatten().find(|item| item.signed.statement().digest == *digest)
+    }
+
+    /// Counts a question of an authority; false once it has asked the same too often. Bounded by authorities and bodies held.
+    fn may_ask(&mut self, from: AuthorityId, digest: [u8; HASH]) -> bool {
+        let count = self.answered.entry((from, digest)).or_default();
+        *count = count.saturating_add(1);
+        *count <= ANSWERS_MAX
     }
 
     /// Signatures under this document.

@@ -79,6 +79,44 @@ fn who_puts_its_name_under_anothers_vote_does_not_hide_it() {
     }
 }
 
+/// A liar and its accomplice name votes that nobody has, so that the one that they gave to somebody else finds no room.
+#[test]
+fn statements_without_a_body_take_the_place_of_nobodys() {
+    let mut engine = authority();
+    let now = during(Phase::Certify(1));
+    let body: Arc<[u8]> = b"a vote".as_slice().into();
+    for digest in [[1; 32], [2; 32], [3; 32]] {
+        let decoy = statement(1, Kind::Vote, digest);
+        engine.handle_message(now, id(2), Message::Relay(decoy, vec![decoy.countersign(&authorities(4)[2])]));
+    }
+    assert_eq!(bodies_asked_for(&mut engine), 2, "two of one relayer at most");
+    let real = statement(1, Kind::Vote, Vote::digest(&body));
+    engine.handle_message(now, id(3), Message::Relay(real, vec![real.countersign(&authorities(4)[3])]));
+    assert_eq!(bodies_asked_for(&mut engine), 1);
+    engine.handle_message(now, id(3), Message::Body(body));
+    assert_eq!(engine.status(now).votes, 2, "its own, and the one that was hidden");
+}
+
+#[test]
+fn a_small_question_for_a_large_body_is_answered_some_times_and_no_more() {
+    let mut engine = authority();
+    let now = during(Phase::Vote);
+    let own = {
+        engine.handle_connected(now, id(1));
+        sent(&mut engine).into_iter().find_map(|(_, message)| match message {
+            Message::Statement(signed, _) => Some(signed.statement().digest),
+            _ => None,
+        })
+    };
+    let answers = |engine: &mut Authority, from: usize| {
+        for _ in 0..100 {
+            engine.handle_message(now, id(from), Message::WantBody(own.unwrap()));
+        }
+        sent(engine).iter().filter(|(_, message)| matches!(message, Message::Body(_))).count()
+    };
+    assert_eq!((answers(&mut engine, 1), answers(&mut engine, 1), answers(&mut engine, 2)), (16, 0, 16));
+}
+
 #[test]
 fn words_for_one_statement_do_not_count_for_another_with_the_same_body() {
     // Of seven authorities two may be hostile: in the second step a relayed vote needs two words.

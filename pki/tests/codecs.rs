@@ -374,7 +374,7 @@ fn messages_at_their_bounds_are_taken_and_refused_above() {
     for unknown in [0, 11, 255] {
         assert_eq!(Message::decode(&[unknown, 0, 0]), Err(DecodeError::Invalid("kind of message")));
     }
-    for unknown in [0, 7, 255] {
+    for unknown in [0, 8, 255] {
         assert_eq!(Message::decode(&[8, unknown]), Err(DecodeError::Invalid("answer to a descriptor")));
     }
     assert_eq!(Message::decode(&[8, 1]), Ok(Message::Answer(DescriptorAnswer::Taken)));

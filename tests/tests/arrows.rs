@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("link", &["packet"]),
     ("pki", &["packet"]),
     ("daemon", &["packet", "link", "pki"]),
-    ("directory", &["packet", "pki", "daemon"]),
+    ("directory", &["packet", "link", "pki", "daemon"]),
     ("mixnode", &["packet", "link", "pki", "daemon"]),
     ("mailbox", &["packet", "link", "pki", "daemon"]),
     ("client", &["packet", "link", "pki"]),

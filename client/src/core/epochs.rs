@@ -164,8 +164,8 @@ impl Core {
         (failed > 0).then(|| {
             let hours = document.valid_until.since(now).as_secs().div_ceil(3_600);
             format!(
-                "the network runs on an old document, as its authorities do not agree on a new one; it is good for {hours} \
-                 more hours at most"
+                "the network runs on an old document: its authorities do not agree on a new one, or your entry withholds it; it is \
+                 good for {hours} more hours at most"
             )
         })
     }

@@ -20,7 +20,7 @@ use veilpost_packet::{
 };
 use veilpost_pki::{
     Document, Params,
-    round::{Action, Authority, Ballot, Event, Status},
+    round::{Action, Authority, Ballot, Event, Record, Status},
     signed::{HANDOVERS_MAX, Handover},
     statement::Kind,
     wire::{DescriptorAnswer, Message},
@@ -87,8 +87,14 @@ impl Core {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), Failure> {
         self.look_at_files();
+        let mut looked = self.clock.now();
         loop {
             let now = self.clock.now();
+            // However much comes in, the files are looked at.
+            if now.since(looked) >= LOOK {
+                self.look_at_files();
+                looked = now;
+            }
             let wake = self.engine.next_wake(now).since(now).min(LOOK);
             tokio::select! {
                 biased;
@@ -97,7 +103,7 @@ impl Core {
                     Some(input) => self.take(input),
                     None => return Ok(()),
                 },
-                () = sleep(wake) => self.look_at_files(),
+                () = sleep(wake) => {}
             }
             self.engine.handle_time(self.clock.now());
             self.act()?;
@@ -127,9 +133,15 @@ impl Core {
     fn act(&mut self) -> Result<(), Failure> {
         while let Some(action) = self.engine.poll_action() {
             match action {
-                Action::Store(record) => self.store.write(&record).map_err(|error| {
-                    Failure::Runtime(format!("nothing can be written down, so nothing may be said: {error}"))
-                })?,
+                Action::Store(record) => match self.store.write(&record) {
+                    Ok(()) => {}
+                    Err(error) if matches!(record, Record::Said(_)) => {
+                        let text = format!("nothing can be written down, so nothing may be said: {error}");
+                        return Err(Failure::Runtime(text));
+                    }
+                    // Others have documents and proofs, too.
+                    Err(error) => tracing::error!(%error, "a document or proof could not be kept"),
+                },
                 Action::Send(to, message) => {
                     let queue = self.peers.get(&to).and_then(Option::as_ref);
                     if queue.is_some_and(|queue| queue.try_send(message.encode().into()).is_err()) {
