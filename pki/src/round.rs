@@ -8,19 +8,30 @@
 //! Order of calls: [`Authority::handle_connected`], [`Authority::handle_message`], [`Authority::handle_descriptor`] and
 //! [`Authority::handle_time`] in any order, the last at [`Authority::next_wake`]; after each, [`Authority::poll_action`] until
 //! it is empty. Actions must be carried out in their order: what is stored must be on disk before what follows leaves.
+//!
+//! | module | holds |
+//! |---|---|
+//! | this one | what comes in and goes out, and what this authority says itself |
+//! | `agreement` | what others say: when it counts, and vouching for it |
+//! | `signing` | from agreed votes to a document |
+//! | `state` | what is held of the round that is on |
+
+mod agreement;
+mod signing;
+mod state;
 
 use crate::{
     descriptor::{Descriptor, Role},
     params::Params,
-    schedule::{Phase, Schedule, relay_steps},
-    signed::{AuthoritySet, Committee, Document, DocumentError, Handover, UnverifiedDocument, assemble, digest},
-    statement::{Countersignature, EquivocationProof, Kind, SignedStatement, Statement},
-    tally::{Agreed, TallyError},
-    vote::{Base, NODES_MAX, PROOFS_MAX, Vote, commitment, reveal_digest},
+    schedule::{Phase, Schedule},
+    signed::{AuthoritySet, Committee, Document, DocumentError, Handover, UnverifiedDocument},
+    statement::{EquivocationProof, Kind, SignedStatement, Statement},
+    vote::{Base, NODES_MAX, Vote, commitment, reveal_digest},
     wire::{DescriptorAnswer, Message},
 };
+use state::{Item, Round};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 use veilpost_packet::{
@@ -109,45 +120,6 @@ pub enum Event {
     Failed(Epoch, String),
     /// An authority was caught lying.
     Caught(Box<EquivocationProof>),
-}
-
-/// A statement that was accepted.
-#[derive(Debug)]
-struct Item {
-    signed: SignedStatement,
-    chain: Vec<Countersignature>,
-    body: Arc<[u8]>,
-    /// Decoded, for votes that can be.
-    vote: Option<Arc<Vote>>,
-}
-
-/// A relayed statement whose body was asked for.
-#[derive(Debug)]
-struct Pending {
-    signed: SignedStatement,
-    chain: Vec<Countersignature>,
-    /// Who relayed it first.
-    from: AuthorityId,
-}
-
-#[derive(Debug)]
-struct Round {
-    target: Epoch,
-    items: BTreeMap<(AuthorityId, Kind), Vec<Item>>,
-    /// By author, kind and hash of the body: a liar may put its name under another's hash. At most [`STATEMENTS_MAX`] for each
-    /// author, kind and relayer.
-    pending: BTreeMap<(AuthorityId, Kind, [u8; HASH]), Pending>,
-    /// Signatures under documents, at most [`STATEMENTS_MAX`] of each author.
-    signatures: BTreeMap<AuthorityId, Vec<SignedStatement>>,
-    /// The document that this authority found, not signed by enough yet.
-    found: Option<(Arc<[u8]>, [u8; HASH])>,
-    voted: bool,
-    revealed: bool,
-    failure: Option<String>,
-    /// When documents were last asked for.
-    asked: Option<Phase>,
-    /// How often who asked for which body, or (under no hash) for documents.
-    answered: BTreeMap<(AuthorityId, [u8; HASH]), u8>,
 }
 
 /// One authority.
@@ -501,351 +473,5 @@ impl Authority {
         self.round.revealed = true;
         let signed = self.statement(Kind::Reveal, reveal_digest(&value));
         self.broadcast(&Message::Statement(signed, value[..].into()));
-    }
-
-    /// The relay step that a statement of this kind arrives in: 0 while it may come from its author alone, `None` before and
-    /// after its time.
-    fn step(&self, kind: Kind, now: Timestamp) -> Option<u32> {
-        let faulty = self.committee().faulty();
-        let start = |phase| self.schedule.phase_start(self.round.target, phase, faulty);
-        let (opens, first) = match kind {
-            Kind::Vote => (start(Phase::Vote), start(Phase::Certify(1))),
-            Kind::Reveal => (start(Phase::Reveal), start(Phase::Confirm(1))),
-            Kind::Document => return None,
-        };
-        // Half a phase for clocks that are ahead of ours.
-        if now < opens - self.schedule.phase() / 2 {
-            return None;
-        }
-        if now < first {
-            return Some(0);
-        }
-        let step = now.since(first).as_nanos() / self.schedule.phase().as_nanos().max(1) + 1;
-        u32::try_from(step).ok().filter(|step| *step <= relay_steps(faulty))
-    }
-
-    fn is_ours(&self, statement: &Statement) -> bool {
-        statement.network == self.network()
-            && statement.epoch == self.round.target
-            && self.committee().contains(&statement.author)
-    }
-
-    fn handle_statement(&mut self, now: Timestamp, from: AuthorityId, signed: SignedStatement, body: &Arc<[u8]>) {
-        let statement = signed.statement();
-        if !self.is_ours(statement) || statement.author != from {
-            return;
-        }
-        match statement.kind {
-            Kind::Document => self.handle_signature(now, signed),
-            kind if self.step(kind, now) == Some(0) && body_digest(kind, body) == statement.digest => {
-                self.accept(now, signed, Vec::new(), body.clone());
-            }
-            Kind::Vote | Kind::Reveal => {}
-        }
-    }
-
-    fn handle_relay(
-        &mut self,
-        now: Timestamp,
-        from: AuthorityId,
-        signed: SignedStatement,
-        chain: Vec<Countersignature>,
-    ) {
-        let statement = *signed.statement();
-        let held = self.round.items.get(&(statement.author, statement.kind)).map_or(&[][..], Vec::as_slice);
-        let known = held.iter().any(|item| item.signed.statement().digest == statement.digest);
-        if !self.is_ours(&statement) || known || held.len() >= STATEMENTS_MAX || statement.author == self.id() {
-            return;
-        }
-        let chain = self.good_chain(&statement, chain);
-        if !self.is_long_enough(statement.kind, &chain, now) {
-            return;
-        }
-        // Counted for each relayer: an accomplice that names bodies which do not exist takes the place of nobody's.
-        let of_both = |((author, kind, _), pending): &(&(AuthorityId, Kind, _), &Pending)| {
-            (*author, *kind, pending.from) == (statement.author, statement.kind, from)
-        };
-        let waiting = self.round.pending.iter().filter(of_both).count();
-        let key = (statement.author, statement.kind, statement.digest);
-        match self.round.pending.get_mut(&key) {
-            Some(pending) if pending.chain.len() < chain.len() => pending.chain = chain,
-            Some(_) => {}
-            None if waiting >= STATEMENTS_MAX => return,
-            None => {
-                self.round.pending.insert(key, Pending { signed, chain, from });
-            }
-        }
-        self.actions.push_back(Action::Send(from, Message::WantBody(statement.digest)));
-    }
-
-    /// Countersignatures of different authorities other than the author that are good.
-    fn good_chain(&self, statement: &Statement, chain: Vec<Countersignature>) -> Vec<Countersignature> {
-        let mut seen = BTreeSet::new();
-        let committee = self.committee();
-        let good = |word: &Countersignature| {
-            word.by != statement.author
-                && committee.contains(&word.by)
-                && seen.insert(word.by)
-                && word.is_for(statement)
-        };
-        chain.into_iter().filter(good).collect()
-    }
-
-    fn is_long_enough(&self, kind: Kind, chain: &[Countersignature], now: Timestamp) -> bool {
-        self.step(kind, now).is_some_and(|step| chain.len() >= step.max(1) as usize)
-    }
-
-    fn handle_body(&mut self, now: Timestamp, body: &Arc<[u8]>) {
-        for kind in [Kind::Vote, Kind::Reveal] {
-            let found = body_digest(kind, body);
-            let asked = self.round.pending.extract_if(.., |(_, of, digest), _| *of == kind && *digest == found);
-            for pending in asked.map(|(_, pending)| pending).collect::<Vec<_>>() {
-                if self.is_long_enough(kind, &pending.chain, now) {
-                    self.accept(now, pending.signed, pending.chain, body.clone());
-                }
-            }
-        }
-    }
-
-    /// Takes a statement in time, and vouches for it to the others.
-    fn accept(&mut self, now: Timestamp, signed: SignedStatement, mut chain: Vec<Countersignature>, body: Arc<[u8]>) {
-        let statement = *signed.statement();
-        // Everyone takes it for silence, so that nobody keeps what is as long as a message may be.
-        if statement.kind == Kind::Reveal && body.len() != KEY {
-            return;
-        }
-        let own = self.id();
-        if statement.author != own && chain.iter().all(|word| word.by != own) {
-            chain.push(signed.countersign(&self.secret));
-        }
-        let Some(other) = self.round.insert(signed, chain.clone(), body) else { return };
-        if let Some(proof) = other.and_then(|other| EquivocationProof::new(other, signed)) {
-            self.handle_proof(proof);
-        }
-        let last = relay_steps(self.committee().faulty());
-        if self.step(statement.kind, now).is_some_and(|step| step < last) {
-            self.broadcast(&Message::Relay(signed, chain));
-        }
-    }
-
-    fn handle_proof(&mut self, proof: EquivocationProof) {
-        let known = self.proofs.contains_key(&proof.author());
-        let ours = proof.network() == self.network() && self.committee().contains(&proof.author());
-        if known || !ours || self.proofs.len() >= PROOFS_MAX {
-            return;
-        }
-        self.proofs.insert(proof.author(), proof);
-        self.actions.push_back(Action::Store(Record::Proof(Box::new(proof))));
-        self.actions.push_back(Action::Tell(Event::Caught(Box::new(proof))));
-        self.broadcast(&Message::Proofs(vec![proof]));
-    }
-
-    /// Finds the document that follows from the agreed votes, and signs it: once for an epoch, ever, and only if this authority
-    /// voted.
-    fn sign(&mut self) {
-        if self.round.found.is_some() || self.documents.contains_key(&self.round.target) {
-            return;
-        }
-        let Some(said) = self.said().cloned() else { return };
-        let signed_part: Arc<[u8]> = match self.tally() {
-            Ok(bytes) => bytes.into(),
-            Err(error) => {
-                if let TallyError::Base(epoch) = error {
-                    self.ask_once_for(epoch);
-                }
-                self.round.failure = Some(error.to_string());
-                return;
-            }
-        };
-        self.round.failure = None;
-        let found = digest(&signed_part);
-        self.round.found = Some((signed_part, found));
-        if said.document.is_some_and(|signed| signed != found) {
-            self.round.failure = Some("this authority signed another document for the epoch before".into());
-            return;
-        }
-        let signed = self.statement(Kind::Document, found);
-        if said.document.is_none() {
-            self.say(Said { document: Some(found), ..said });
-        }
-        let own = self.id();
-        self.round.signatures.insert(own, vec![signed]);
-        self.broadcast(&Message::Statement(signed, Arc::from([])));
-    }
-
-    fn ask_once_for(&mut self, epoch: Epoch) {
-        if self.round.asked != Some(Phase::Signature) {
-            self.round.asked = Some(Phase::Signature);
-            self.broadcast(&Message::WantDocument(Epoch(epoch.0.saturating_sub(1))));
-        }
-    }
-
-    fn tally(&self) -> Result<Vec<u8>, TallyError> {
-        let (mut votes, mut reveals, mut equivocators) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        for ((author, kind), items) in &self.round.items {
-            match (items.as_slice(), kind) {
-                ([_, _, ..], _) => {
-                    equivocators.insert(*author);
-                }
-                ([item], Kind::Vote) => {
-                    votes.extend(item.vote.clone().map(|vote| (*author, vote)));
-                }
-                ([item], Kind::Reveal) => {
-                    reveals.extend(<[u8; KEY]>::try_from(&item.body[..]).ok().map(|value| (*author, value)));
-                }
-                _ => {}
-            }
-        }
-        votes.retain(|author, _| !equivocators.contains(author));
-        let agreed = Agreed {
-            network: self.network(),
-            epoch: self.round.target,
-            schedule: &self.schedule,
-            committee: self.committee(),
-            votes: &votes,
-            reveals: &reveals,
-            equivocators: &equivocators,
-        };
-        let base = agreed.base().and_then(|base| self.documents.get(&base.epoch));
-        agreed.view(base).map(|view| view.encode())
-    }
-
-    fn handle_signature(&mut self, now: Timestamp, signed: SignedStatement) {
-        let opens = self.schedule.phase_start(self.round.target, Phase::Signature, self.committee().faulty());
-        if now < opens - self.schedule.phase() / 2 {
-            return;
-        }
-        let author = signed.statement().author;
-        let held = self.round.signatures.entry(author).or_default();
-        if held.contains(&signed) || held.len() >= STATEMENTS_MAX {
-            return;
-        }
-        let other = held.first().copied();
-        held.push(signed);
-        if let Some(proof) = other.and_then(|other| EquivocationProof::new(other, signed)) {
-            self.handle_proof(proof);
-        }
-        let digest = signed.statement().digest;
-        let others = self.round.found.as_ref().is_none_or(|(_, found)| *found != digest);
-        if others && self.round.signers(&digest).count() >= self.committee().threshold() {
-            // They agree on a document that is not ours, or this authority was away: it is theirs that counts.
-            let before = Epoch(self.round.target.0.saturating_sub(1));
-            self.actions.push_back(Action::Send(author, Message::WantDocument(before)));
-        }
-    }
-
-    /// Puts the document together once enough have signed what was found here.
-    fn complete(&mut self) {
-        if self.documents.contains_key(&self.round.target) {
-            return;
-        }
-        let Some((signed_part, found)) = self.round.found.clone() else { return };
-        if self.round.signers(&found).count() < self.committee().threshold() {
-            return;
-        }
-        let signatures =
-            self.round.signers(&found).map(|signed| (signed.statement().author, *signed.signature())).collect();
-        let bytes = assemble(&signed_part, &signatures, self.set.handovers());
-        let document = UnverifiedDocument::from_bytes(&bytes).and_then(|it| it.verify_timelessly(&self.set));
-        match document {
-            Ok(document) => self.publish(document),
-            Err(error) => self.round.failure = Some(error.to_string()),
-        }
-    }
-
-    fn handle_document(&mut self, now: Timestamp, bytes: &[u8]) {
-        let Ok(document) = UnverifiedDocument::from_bytes(bytes) else { return };
-        let newest = self.schedule.target_at(now);
-        let old = self.documents.len() >= DOCUMENTS_MAX && Some(&document.epoch()) < self.documents.keys().next();
-        if document.epoch() > newest || old || self.documents.contains_key(&document.epoch()) {
-            return;
-        }
-        if let Ok(document) = document.verify_timelessly(&self.set) {
-            self.publish(document);
-        }
-    }
-
-    fn publish(&mut self, document: Document) {
-        let epoch = document.epoch;
-        self.actions.push_back(Action::Store(Record::Document(epoch, document.bytes())));
-        self.actions.push_back(Action::Publish(document.clone()));
-        self.actions.push_back(Action::Tell(Event::Made(epoch)));
-        self.keep(document);
-    }
-
-    fn keep(&mut self, document: Document) {
-        if document.authorities().handovers().len() > self.set.handovers().len() {
-            self.set = document.authorities().clone();
-        }
-        self.documents.insert(document.epoch, document);
-        while self.documents.len() > DOCUMENTS_MAX {
-            self.documents.pop_first();
-        }
-    }
-
-    fn end_round(&mut self) {
-        let target = self.round.target;
-        if !self.documents.contains_key(&target) {
-            let reason = self.round.failure.take().unwrap_or_else(|| "too few signatures came".into());
-            self.actions.push_back(Action::Tell(Event::Failed(target, reason)));
-        }
-    }
-}
-
-fn body_digest(kind: Kind, body: &[u8]) -> [u8; HASH] {
-    match kind {
-        Kind::Vote => Vote::digest(body),
-        Kind::Reveal | Kind::Document => reveal_digest(body),
-    }
-}
-
-impl Round {
-    fn new(target: Epoch) -> Self {
-        Self {
-            target,
-            items: BTreeMap::new(),
-            pending: BTreeMap::new(),
-            signatures: BTreeMap::new(),
-            found: None,
-            voted: false,
-            revealed: false,
-            failure: None,
-            asked: None,
-            answered: BTreeMap::new(),
-        }
-    }
-
-    /// Adds a statement; `None` if it is known or there are enough of its author, else the author's other one.
-    fn insert(
-        &mut self,
-        signed: SignedStatement,
-        chain: Vec<Countersignature>,
-        body: Arc<[u8]>,
-    ) -> Option<Option<SignedStatement>> {
-        let statement = signed.statement();
-        let held = self.items.entry((statement.author, statement.kind)).or_default();
-        if held.len() >= STATEMENTS_MAX || held.iter().any(|item| item.signed.statement().digest == statement.digest) {
-            return None;
-        }
-        let vote = (statement.kind == Kind::Vote).then(|| Vote::decode(&body).ok().map(Arc::new)).flatten();
-        let other = held.first().map(|item| item.signed);
-        held.push(Item { signed, chain, body, vote });
-        Some(other)
-    }
-
-    fn item(&self, digest: &[u8; HASH]) -> Option<&Item> {
-        self.items.values().flatten().find(|item| item.signed.statement().digest == *digest)
-    }
-
-    /// Counts a question of an authority; false once it has asked the same too often. Bounded by authorities and bodies held.
-    fn may_ask(&mut self, from: AuthorityId, digest: [u8; HASH]) -> bool {
-        let count = self.answered.entry((from, digest)).or_default();
-        *count = count.saturating_add(1);
-        *count <= ANSWERS_MAX
-    }
-
-    /// Signatures under this document.
-    fn signers<'a>(&'a self, digest: &'a [u8; HASH]) -> impl Iterator<Item = &'a SignedStatement> {
-        self.signatures.values().flatten().filter(move |signed| signed.statement().digest == *digest)
     }
 }
