@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! data_dir/identity.key, link.key    see veilpost_daemon::keys
+//! data_dir/lock                      held by the process that runs
 //! data_dir/said/EPOCH                what was said in the last rounds; mode 0600, since values are secret until they are revealed
 //! data_dir/documents/EPOCH           the last documents
 //! data_dir/proofs/AUTHORITY          proofs of lies, kept for good
@@ -29,6 +30,8 @@ use veilpost_pki::{
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
+    /// Locked as long as this is held.
+    _lock: fs::File,
 }
 
 /// The memory cannot be used.
@@ -38,6 +41,9 @@ pub enum StoreError {
     /// Reading or writing failed.
     #[error("{0}")]
     Io(#[from] KeyError),
+    /// Another process has it: two with one memory would say two things.
+    #[error("{} is in use by another process: an authority runs once, or it is proved to say two things", .0.display())]
+    InUse(PathBuf),
     /// A file of what was said does not decode: going on could mean saying something else for the same epoch.
     #[error("{} is damaged ({error}). Stop this authority for eight epochs, then remove the file: it must not say two things about one epoch", path.display())]
     Damaged {
@@ -49,15 +55,18 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens or makes the folders.
+    /// Opens or makes the folders, and keeps other processes out of them.
     ///
     /// # Errors
-    /// [`StoreError::Io`].
+    /// [`StoreError::Io`], [`StoreError::InUse`].
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         for name in ["said", "documents", "proofs"] {
             keys::make_folder(&data_dir.join(name))?;
         }
-        Ok(Self { folder: data_dir.into() })
+        let path = data_dir.join("lock");
+        let lock = fs::File::create(&path).map_err(|error| KeyError::Io { path, error })?;
+        lock.try_lock().map_err(|_| StoreError::InUse(data_dir.into()))?;
+        Ok(Self { folder: data_dir.into(), _lock: lock })
     }
 
     /// Everything that is there.
@@ -184,10 +193,20 @@ mod tests {
             store.write(&Record::Said(Said { document: None, ..said(target) })).unwrap();
             store.write(&Record::Said(said(target))).unwrap();
         }
+        drop(store);
         let mut stored = Store::open(folder.path()).unwrap().load().unwrap().said;
         stored.sort_by_key(|said| said.target);
         assert_eq!(stored.len(), SAID_MAX);
         assert_eq!(stored.last().unwrap(), &said(20));
+    }
+
+    #[test]
+    fn two_processes_do_not_share_one_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Store::open(folder.path()).unwrap();
+        assert!(matches!(Store::open(folder.path()), Err(StoreError::InUse(_))));
+        drop(first);
+        assert!(Store::open(folder.path()).is_ok());
     }
 
     #[test]
