@@ -213,12 +213,12 @@ impl DigestTracker {
 
     /// True if a digest of the last day named this tag.
     pub fn has_named(&self, tag: &BoxTag) -> bool {
-        self.named_by(tag).is_some()
+        self.namers(tag).next().is_some()
     }
 
-    /// The mailbox whose digest named this tag last, in the last day: it holds the box, whatever the placement is by now.
-    pub fn named_by(&self, tag: &BoxTag) -> Option<NodeId> {
-        self.recent.range((*tag, Tick(0))..=(*tag, Tick(u32::MAX))).next_back().map(|(_, mailbox)| *mailbox)
+    /// The mailboxes whose digests of the last day named this tag, the first to do so first.
+    pub fn namers(&self, tag: &BoxTag) -> impl Iterator<Item = NodeId> {
+        self.recent.range((*tag, Tick(0))..=(*tag, Tick(u32::MAX))).map(|(_, mailbox)| *mailbox)
     }
 
     /// Forgets tags older than `oldest`.

@@ -97,17 +97,14 @@ impl Core {
         Some((Purpose::Get(key, slot), Command::Get { id: fetch.id, district: District(0) }, holder))
     }
 
-    /// Whom to ask for a box: who named it in a digest, if that mailbox is up; placement may have changed since it was put. Else
-    /// its holders in turn.
+    /// Whom to ask for a box, at this try.
     fn holder_of(&self, id: &BoxId, turn: u32) -> Option<NodeId> {
         let document = self.document.as_ref()?;
-        let named = self.tracker.named_by(&BoxTag::of(id));
-        if let Some(named) = named.filter(|named| document.mailboxes.iter().any(|mailbox| mailbox.id == *named)) {
-            return Some(named);
-        }
-        let holders = topology::holders(document, id);
-        let copies = usize::try_from(document.params.copies).unwrap_or(1).min(holders.len()).max(1);
-        holders.get(turn as usize % copies).copied()
+        let listed = |named: &NodeId| document.mailboxes.iter().any(|mailbox| mailbox.id == *named);
+        let namers: Vec<_> = self.tracker.namers(&BoxTag::of(id)).filter(listed).collect();
+        let mut holders = topology::holders(document, id);
+        holders.truncate(usize::try_from(document.params.copies).unwrap_or(1).max(1));
+        whom_to_ask(&holders, &namers, turn)
     }
 
     /// The oldest real box that was never sent: messages first, then files, whose boxes are sealed as they are needed.
@@ -375,3 +372,44 @@ impl Work<'_> {
 
 /// Name of the decoy stream in use among the store's single values.
 const DECOYS: &str = "decoy.stream";
+
+/// The box's holders that named it in a digest; if none did, whoever named it, the first to do so first, since placement may have
+/// changed after the box was put; else its holders. A mailbox that copies others' tags into its digest is not asked for their
+/// boxes as long as a holder names them.
+fn whom_to_ask(holders: &[NodeId], namers: &[NodeId], turn: u32) -> Option<NodeId> {
+    let both: Vec<_> = holders.iter().filter(|holder| namers.contains(holder)).copied().collect();
+    let from = [both.as_slice(), namers, holders].into_iter().find(|some| !some.is_empty())?;
+    from.get(turn as usize % from.len()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOLDER: NodeId = NodeId([1; 32]);
+    const FORMER: NodeId = NodeId([2; 32]);
+    const COPIER: NodeId = NodeId([3; 32]);
+
+    #[test]
+    fn a_mailbox_that_copies_tags_is_not_asked_for_what_a_holder_names() {
+        for turn in 0..20 {
+            assert_eq!(whom_to_ask(&[HOLDER], &[COPIER, HOLDER], turn), Some(HOLDER));
+        }
+    }
+
+    #[test]
+    fn a_box_that_was_put_before_the_placement_changed_is_asked_for_where_it_was_named_first() {
+        assert_eq!(whom_to_ask(&[HOLDER], &[FORMER, COPIER], 0), Some(FORMER));
+        assert_eq!(whom_to_ask(&[HOLDER], &[FORMER], 7), Some(FORMER));
+        // Nobody keeps it away for good by naming it first.
+        let asked: Vec<_> = (0..2).map(|turn| whom_to_ask(&[HOLDER], &[COPIER, FORMER], turn)).collect();
+        assert_eq!(asked, [Some(COPIER), Some(FORMER)]);
+    }
+
+    #[test]
+    fn without_a_digest_the_holders_are_asked_in_turn() {
+        let asked: Vec<_> = (0..3).map(|turn| whom_to_ask(&[HOLDER, FORMER], &[], turn)).collect();
+        assert_eq!(asked, [Some(HOLDER), Some(FORMER), Some(HOLDER)]);
+        assert_eq!(whom_to_ask(&[], &[], 0), None);
+    }
+}
