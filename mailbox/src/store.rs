@@ -1,60 +1,133 @@
 //! The narrow door to the disk. The engine knows this trait and nothing of what stands behind it.
+//!
+//! Boxes lie in *buckets*, one for each day of expiry; a bucket is dropped whole when its day is over. A box stays in its bucket
+//! as a tombstone after its acknowledgement, so that a copy that comes late never brings it back.
 
 use veilpost_packet::{
     boxes::{BoxTag, ContentHash, SealedBox},
+    command::HolderSignature,
     ids::BoxId,
     time::{Day, Tick},
 };
+
+/// Holders of one box beside ourselves that are remembered at most.
+pub const OTHERS_MAX: usize = 3;
+
+/// Which disk a mailbox writes to: drawn when a store is made. Who comes back with another one has lost what it held.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct StoreId(pub u64);
+
+/// Another mailbox's word that it holds a box.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Confirmation {
+    /// Its signature, for the writer.
+    pub signature: HolderSignature,
+    /// The store that it wrote to.
+    pub store: StoreId,
+}
+
+/// A box and who else holds it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// The box.
+    pub sealed: SealedBox,
+    /// Who else holds it, as far as it is known; at most [`OTHERS_MAX`].
+    pub others: Vec<Confirmation>,
+}
 
 /// What a store holds under a box id.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Held {
     /// The box.
-    Box(Box<SealedBox>),
-    /// It was acknowledged; the content hash stays until the end of a day.
+    Box(Box<Kept>),
+    /// It was acknowledged; the content hash stays until the end of the box's last day.
     Tombstone {
         /// Of the box that was here.
         content: ContentHash,
-        /// The last day on which it is remembered.
+        /// The box's last day.
         until: Day,
     },
 }
 
 impl Held {
-    /// The last day on which the entry is kept.
+    /// The last day on which the entry is kept: its bucket.
     pub fn until(&self) -> Day {
         match self {
-            Self::Box(sealed) => sealed.expiry,
+            Self::Box(kept) => kept.sealed.expiry,
             Self::Tombstone { until, .. } => *until,
         }
     }
 }
 
-/// One step of a batch.
+/// A tag that waits for a digest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Waiting {
+    /// The tag.
+    pub tag: BoxTag,
+    /// The first tick in whose digest it may stand.
+    pub from: Tick,
+    /// The bucket of its box: the tag is kept there and goes with it.
+    pub bucket: Day,
+}
+
+/// Numbered records beside the boxes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum Series {
+    /// Published digests, by tick.
+    Digest = 1,
+    /// What the engine has to remember of itself, by the kind of note.
+    Note = 2,
+    /// Signed sets of an hour, by hour.
+    HourlySet = 3,
+    /// Signed sets of a day, by day.
+    DailySet = 4,
+}
+
+/// One step of a batch. Within a batch an id is changed once.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// Holds a box or a tombstone in place of whatever is there. `announce`, for an id that is not held: its tag waits for the next
-    /// digest from now on.
+    /// Holds a box or a tombstone in place of whatever is there, in the bucket of [`Held::until`].
     Hold {
         /// The box's id.
         id: BoxId,
         /// What to hold.
         held: Held,
-        /// The tag to publish.
-        announce: Option<BoxTag>,
+        /// A tag that waits for a digest from now on; its bucket is that of `held`.
+        announce: Option<Waiting>,
     },
-    /// Keeps a published digest and forgets that these tags waited.
-    Publish {
+    /// Another list of who else holds a box. Nothing if the bucket holds no box of this id.
+    Confirm {
+        /// The box's id.
+        id: BoxId,
+        /// Its bucket.
+        bucket: Day,
+        /// Who else holds it; at most [`OTHERS_MAX`].
+        others: Vec<Confirmation>,
+        /// A tag that waits for a digest from now on.
+        announce: Option<Waiting>,
+    },
+    /// Holds nothing under this id any more: others do.
+    Drop {
+        /// The box's id.
+        id: BoxId,
+        /// Its bucket.
+        bucket: Day,
+    },
+    /// This tag no longer waits.
+    Announced(Waiting),
+    /// Keeps a record, in place of one of the same number.
+    Record {
+        /// Where it belongs.
+        series: Series,
         /// Its number.
-        tick: Tick,
+        number: u32,
         /// Its bytes.
         bytes: Vec<u8>,
-        /// The tags that no longer wait.
-        tags: Vec<BoxTag>,
     },
 }
 
-/// How full a store is.
+/// How full a store or a bucket is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Usage {
     /// Boxes held.
@@ -72,6 +145,24 @@ impl Usage {
 
 /// What a tombstone counts for.
 pub const TOMBSTONE_BYTES: u64 = 128;
+
+/// A place in the order of all entries: by bucket, then by id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Cursor {
+    /// The bucket.
+    pub bucket: Day,
+    /// The id.
+    pub id: BoxId,
+}
+
+/// An entry as a walk shows it, without the box itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Walked {
+    /// Where it stands.
+    pub at: Cursor,
+    /// Who else holds it; `None` for a tombstone.
+    pub others: Option<Vec<Confirmation>>,
+}
 
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -91,29 +182,36 @@ pub enum StoreError {
 /// Result of a store's call.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
-/// Boxes, tombstones and digests on disk.
+/// Boxes, tombstones and records on disk.
 pub trait BoxStore {
-    /// What is held under this id.
+    /// What is held under this id; if a renewal was cut off between two buckets, what lies in the later one.
     fn get(&self, id: &BoxId) -> Result<Option<Held>>;
 
-    /// Makes all changes or none; when it returns `Ok` they survive the death of process and machine.
+    /// Makes the changes. When it returns `Ok` all of them survive the death of process and machine. After an error some may have
+    /// been made, each of them whole; a read after it either fails or shows only what is durable.
     fn apply(&mut self, changes: &[Change]) -> Result<()>;
 
-    /// Drops what was to be kept until a day before `today`, at most `limit` entries; returns how many went.
-    fn expire(&mut self, today: Day, limit: usize) -> Result<usize>;
+    /// Drops the buckets of days before `today`, whole, in constant time for each; returns how many went.
+    fn expire(&mut self, today: Day) -> Result<usize>;
 
-    /// Drops digests older than `oldest`.
-    fn drop_digests(&mut self, oldest: Tick) -> Result<()>;
+    /// Tags that wait for a digest, at most `limit`.
+    fn waiting(&self, limit: usize) -> Result<Vec<Waiting>>;
 
-    /// Tags of boxes that no digest has named yet, oldest first, at most `limit`.
-    fn unannounced(&self, limit: usize) -> Result<Vec<BoxTag>>;
+    /// Entries behind a place, in order, at most `limit`.
+    fn walk(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Walked>>;
 
-    /// Digests from a tick on, oldest first, at most `limit`.
-    fn digests(&self, from: Tick, limit: usize) -> Result<Vec<Vec<u8>>>;
+    /// Records of a series from a number on, in order, at most `limit`.
+    fn records(&self, series: Series, from: u32, limit: usize) -> Result<Vec<(u32, Vec<u8>)>>;
 
-    /// The newest digest.
-    fn newest_digest(&self) -> Result<Option<Vec<u8>>>;
+    /// The record of the highest number.
+    fn newest(&self, series: Series) -> Result<Option<(u32, Vec<u8>)>>;
+
+    /// Drops records of a lower number. They may come back after a crash.
+    fn drop_records(&mut self, series: Series, before: u32) -> Result<()>;
 
     /// How full it is.
     fn usage(&self) -> Usage;
+
+    /// How full a bucket is.
+    fn usage_of(&self, bucket: Day) -> Usage;
 }
