@@ -109,6 +109,7 @@ impl Model {
         self.held.retain(|_, entry| match entry {
             Entry::Box { until, .. } | Entry::Tombstone { until, .. } => *until >= today,
         });
+        self.waiting.retain(|id| self.held.contains_key(id));
     }
 }
 
