@@ -456,16 +456,16 @@ impl<S: BoxStore> Mailbox<S> {
         self.replies.pop(now, self.newest_digest)
     }
 
-    /// When to poll next, of a mailbox that the document in force lists.
+    /// When to poll next, digests apart.
     pub fn next_wake(&self) -> Timestamp {
-        let times = [self.next_reply(), self.peers.next_wake(), Some(self.sweep.next_wake())];
-        times.into_iter().flatten().fold(self.next_tick, Timestamp::min)
+        let times = [self.replies.next(), self.peers.next_wake()];
+        times.into_iter().flatten().fold(self.sweep.next_wake(), Timestamp::min)
     }
 
-    /// When the next reply leaves, if any waits. A mailbox that no document in force lists still answers and talks to others,
-    /// and publishes nothing.
-    pub fn next_reply(&self) -> Option<Timestamp> {
-        self.replies.next()
+    /// When the next digest is due. A mailbox that no document in force lists still answers and talks to others, and publishes
+    /// nothing.
+    pub fn next_digest(&self) -> Timestamp {
+        self.next_tick
     }
 
     /// Replies that wait.
