@@ -50,6 +50,7 @@ impl MemoryStore {
                 let entry = self.buckets.get_mut(bucket).and_then(|entries| entries.get_mut(id));
                 if let Some(Held::Box(kept)) = entry {
                     kept.others.clone_from(others);
+                    kept.announced |= announce.is_some();
                     self.waiting.extend(announce);
                 }
             }
@@ -65,7 +66,7 @@ impl MemoryStore {
 fn count(usage: &mut Usage, held: &Held, comes: bool) {
     let counter = match held {
         Held::Box(_) => &mut usage.boxes,
-        Held::Tombstone { .. } => &mut usage.tombstones,
+        Held::Tombstone(_) => &mut usage.tombstones,
     };
     *counter = if comes { *counter + 1 } else { counter.saturating_sub(1) };
 }
@@ -106,7 +107,7 @@ impl BoxStore for MemoryStore {
                 at: Cursor { bucket: *bucket, id: *id },
                 others: match held {
                     Held::Box(kept) => Some(kept.others.clone()),
-                    Held::Tombstone { .. } => None,
+                    Held::Tombstone(_) => None,
                 },
             })
         });

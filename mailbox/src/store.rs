@@ -33,6 +33,27 @@ pub struct Kept {
     pub sealed: SealedBox,
     /// Who else holds it, as far as it is known; at most [`OTHERS_MAX`].
     pub others: Vec<Confirmation>,
+    /// Its tag was given to a digest's queue once. A renewed box is not named again: what is renewed would show.
+    pub announced: bool,
+}
+
+/// What is left of an acknowledged box, until the end of its last day.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tombstone {
+    /// Of the box that was here.
+    pub content: ContentHash,
+    /// The box's last day.
+    pub until: Day,
+    /// What acknowledged it: shows the other holders that it is over.
+    pub secret: [u8; 32],
+    /// Who else held it; at most [`OTHERS_MAX`].
+    pub others: Vec<Confirmation>,
+}
+
+impl std::fmt::Debug for Tombstone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tombstone(..)")
+    }
 }
 
 /// What a store holds under a box id.
@@ -40,13 +61,8 @@ pub struct Kept {
 pub enum Held {
     /// The box.
     Box(Box<Kept>),
-    /// It was acknowledged; the content hash stays until the end of the box's last day.
-    Tombstone {
-        /// Of the box that was here.
-        content: ContentHash,
-        /// The box's last day.
-        until: Day,
-    },
+    /// It was acknowledged.
+    Tombstone(Box<Tombstone>),
 }
 
 impl Held {
@@ -54,7 +70,7 @@ impl Held {
     pub fn until(&self) -> Day {
         match self {
             Self::Box(kept) => kept.sealed.expiry,
-            Self::Tombstone { until, .. } => *until,
+            Self::Tombstone(tombstone) => tombstone.until,
         }
     }
 }
@@ -104,7 +120,7 @@ pub enum Change {
         bucket: Day,
         /// Who else holds it; at most [`OTHERS_MAX`].
         others: Vec<Confirmation>,
-        /// A tag that waits for a digest from now on.
+        /// A tag that waits for a digest from now on; sets [`Kept::announced`].
         announce: Option<Waiting>,
     },
     /// Holds nothing under this id any more: others do.
@@ -144,7 +160,7 @@ impl Usage {
 }
 
 /// What a tombstone counts for.
-pub const TOMBSTONE_BYTES: u64 = 128;
+pub const TOMBSTONE_BYTES: u64 = 256;
 
 /// A place in the order of all entries: by bucket, then by id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
