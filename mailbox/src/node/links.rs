@@ -20,6 +20,7 @@ use veilpost_packet::{
 use veilpost_pki::{
     Document,
     admission::{DropReason, Gate, may_come, may_talk},
+    document::Place,
 };
 
 /// Frames that wait for a link: 2.3 MB.
@@ -95,7 +96,9 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
         };
         let Some(arrival) = arrival else { return };
         let (live, key) = (Arc::clone(&shared.live.borrow()), arrival.peer);
-        let peer = |allowed| live.peer(&key, allowed).flatten().filter(|_| Hello::decode(arrival.hello.body()).is_ok());
+        let peer = |allowed: fn(Place, Place) -> bool| {
+            live.peer(&key, allowed).flatten().filter(|_| Hello::decode(arrival.hello.body()).is_ok())
+        };
         let (mix, mailbox) = (peer(may_come), peer(may_talk));
         match mix.or(mailbox).and_then(|id| Some((id, shared.accepted.take(id)?))) {
             Some((id, held)) => {

@@ -50,7 +50,11 @@ impl Metrics {
         registry.register("boxes", "Boxes held", metrics.boxes.clone());
         registry.register("tombstones", "Tombstones held", metrics.tombstones.clone());
         registry.register("waiting_replies", "Replies that wait for their time", metrics.waiting_replies.clone());
-        registry.register("links_down", "Links to mixes, entries and mailboxes that are down", metrics.links_down.clone());
+        registry.register(
+            "links_down",
+            "Links to mixes, entries and mailboxes that are down",
+            metrics.links_down.clone(),
+        );
         registry.register("peers_heard", "Other mailboxes that are heard", metrics.peers_heard.clone());
         registry.register(
             "peer_items_dropped",

@@ -51,8 +51,7 @@ impl<K: KeyValue> Shelf<K> {
 
     /// Opens a database.
     pub(super) fn open(folder: &Folder, name: &str) -> Result<Self> {
-        let shelf =
-            Self { path: folder.place(name), state: Mutex::new(State { open: None, usage: Usage::default() }) };
+        let shelf = Self { path: folder.place(name), state: Mutex::new(State { open: None, usage: Usage::default() }) };
         shelf.with(|_| Ok(()))?;
         Ok(shelf)
     }
@@ -153,8 +152,7 @@ pub(super) fn value<K: KeyValue>(open: &mut K, key: &[u8]) -> Result<Option<Vec<
 
 /// Both engines have places where a damaged file makes them panic; a mailbox says so and goes on with its other buckets.
 fn caught<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or(Err(StoreError::Damaged("the database engine gave up on its file")))
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or(Err(StoreError::Damaged("the database engine gave up on its file")))
 }
 
 /// Engines write when they are closed, and may fail at it like at everything else; who cared has been told before.

@@ -40,8 +40,7 @@ fn fill(store: &mut DiskStore) -> u64 {
 
 /// The numbers that a child called stored, after which it says `end`.
 fn told(child: &mut std::process::Child) -> (BTreeSet<u64>, bool) {
-    let lines: Vec<_> =
-        BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).collect();
+    let lines: Vec<_> = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok).collect();
     child.wait().unwrap();
     assert!(lines.iter().any(|line| line.starts_with("error ")), "the disk was full once: {lines:?}");
     (lines.iter().filter_map(|line| number(line, "stored ")).collect(), lines.iter().any(|line| line == "end"))
@@ -129,7 +128,9 @@ fn a_small_disk_fills_up_and_an_expired_day_makes_room() {
     }
     for engine in ENGINES {
         let name = "full_disk::a_small_disk_fills_up_and_an_expired_day_makes_room";
-        let before = format!("[ -n \"$INSIDE\" ] || INSIDE=1 exec unshare -rm sh -c \"{mount} exec $0 --exact {name} --nocapture\";");
+        let before = format!(
+            "[ -n \"$INSIDE\" ] || INSIDE=1 exec unshare -rm sh -c \"{mount} exec $0 --exact {name} --nocapture\";"
+        );
         let mut child = child(name, engine, folder.path(), &before);
         let (stored, end) = told(&mut child);
         assert!(end && stored.len() > 100, "{engine}: {} boxes", stored.len());
