@@ -230,8 +230,10 @@ impl<S: BoxStore> Mailbox<S> {
                 let ours = kept.sealed.content_hash(&self.terms.network);
                 let until = kept.sealed.expiry;
                 if ours != content {
-                    if kept.sealed.class == BoxClass::Solo && content < ours {
-                        batch.effects.push(answer(PeerItem::Ask { id }));
+                    match kept.sealed.class {
+                        BoxClass::Solo if content < ours => batch.effects.push(answer(PeerItem::Ask { id })),
+                        BoxClass::Solo => batch.effects.push(answer(self.word(&id, &ours, until, true))),
+                        BoxClass::Contested => {}
                     }
                 } else if expiry > until {
                     batch.effects.push(answer(PeerItem::Ask { id }));

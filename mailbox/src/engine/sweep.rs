@@ -39,6 +39,8 @@ pub(super) struct Sweep {
     next: Timestamp,
     /// Something happened since the pass began.
     again: bool,
+    /// Passes since the last reason to look at everything.
+    passes: u32,
     /// The last pass went through to the end under the placement in force, and nothing was missing.
     done: bool,
 }
@@ -50,6 +52,7 @@ impl Sweep {
             cursor: None,
             next: now,
             again: false,
+            passes: 0,
             done: false,
         }
     }
@@ -57,6 +60,7 @@ impl Sweep {
     /// There is a reason to look at everything.
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.done = false;
+        self.passes = 0;
         if self.progress.running && self.cursor.is_some() {
             self.again = true;
         } else if !self.progress.running {
@@ -131,6 +135,7 @@ impl<S: BoxStore> Mailbox<S> {
         let done = self.sweep.progress.missing == 0 && !self.sweep.again;
         let params = &self.terms.params;
         self.sweep.progress.running = false;
+        self.sweep.passes = self.sweep.passes.saturating_add(1);
         self.sweep.cursor = None;
         self.sweep.next = now + params.hurry(if done { REST } else { AGAIN });
         self.sweep.done = done;
@@ -163,7 +168,9 @@ impl<S: BoxStore> Mailbox<S> {
         if missing.is_empty() {
             return if holders.contains(&self.me) { Ok(Look::Nothing) } else { self.hand_over(walked) };
         }
-        if !self.is_ours_to_send(&order, others) {
+        // Who holds a box for others asks them itself whether they have it by now, but not first: they get it from one.
+        let stands_in = !holders.contains(&self.me) && self.sweep.passes > 0;
+        if !stands_in && !self.is_ours_to_send(&order, others) {
             return Ok(Look::Missing);
         }
         // The holders that are there; for one that is not, who comes behind them, if the box is on too few disks.

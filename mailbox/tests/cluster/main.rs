@@ -1,0 +1,8 @@
+//! Several mailboxes together: what replicates, what a fault may cost, what stays bounded.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+
+mod cluster;
+mod faults;
+mod people;
+mod replication;
