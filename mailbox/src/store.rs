@@ -13,7 +13,8 @@ use veilpost_packet::{
 /// Holders of one box beside ourselves that are remembered at most.
 pub const OTHERS_MAX: usize = 3;
 
-/// Which disk a mailbox writes to: drawn when a store is made. Who comes back with another one has lost what it held.
+/// The time for which a mailbox's word holds: drawn anew with each disk and each placement set. Who comes back with another one has
+/// lost what it held, or may have handed it over.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct StoreId(pub u64);
 

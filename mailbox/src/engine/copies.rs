@@ -4,6 +4,7 @@
 //! each other, the content of the lower hash wins everywhere once they meet. A *contested* box is decided by the first of the
 //! placement set alone, and never changes.
 
+use super::sweep::AGAIN;
 use super::{
     Batch, BoxId, BoxStore, ContentHash, Effect, HolderSignature, Mailbox, NetworkId, NodeId, OFFERS_MAX, Offer,
     PeerItem, PlacementHash, SealedBox, SignedDigest, StoreId, Timestamp,
@@ -339,6 +340,7 @@ impl<S: BoxStore> Mailbox<S> {
             let digest = digest.digest();
             if digest.mailbox == from && digest.network == self.terms.network {
                 batch.announced.extend(digest.tags.iter().filter_map(|tag| self.tags.named(tag)));
+                digest.tags.iter().for_each(|tag| self.tags.see(*tag));
             }
         }
         Ok(())
@@ -354,6 +356,10 @@ impl<S: BoxStore> Mailbox<S> {
         batch: &mut Batch,
     ) {
         let (id, bucket) = (sealed.id, sealed.expiry);
+        if !self.placed(&id).into_iter().take(self.terms.copies).any(|holder| holder == self.me) {
+            self.sweep.soon(now, self.terms.params.hurry(AGAIN));
+        }
+        let announced = announced || self.tags.was_seen(&id);
         let mut kept = Kept { sealed, others, announced };
         let announce = self.announcement(now, &kept);
         kept.announced |= announce.is_some();
@@ -396,7 +402,7 @@ impl<S: BoxStore> Mailbox<S> {
     /// Our word that we hold a box.
     pub(super) fn word(&self, id: &BoxId, content: &ContentHash, expiry: Day, asks: bool) -> PeerItem {
         let signature = HolderSignature::sign(&self.secret, &self.terms.network, id, content, expiry).signature;
-        PeerItem::Holds { id: *id, content: *content, expiry, store: self.store_id.0, signature, asks }
+        PeerItem::Holds { id: *id, content: *content, expiry, store: self.tenure.0, signature, asks }
     }
 
     fn copy_of(&self, kept: &Kept) -> PeerItem {
@@ -406,7 +412,7 @@ impl<S: BoxStore> Mailbox<S> {
         PeerItem::Copy(Copy {
             sealed: Box::new(sealed.clone()),
             held: Some(held),
-            store: self.store_id.0,
+            store: self.tenure.0,
             announced: kept.announced,
         })
     }
@@ -443,7 +449,7 @@ impl<S: BoxStore> Mailbox<S> {
         if self.offers.len() >= OFFERS_MAX && !self.offers.contains_key(&id) {
             return;
         }
-        let copy = Copy { sealed: Box::new(sealed.clone()), held: None, store: self.store_id.0, announced: false };
+        let copy = Copy { sealed: Box::new(sealed.clone()), held: None, store: self.tenure.0, announced: false };
         if self.peers.tell(&first, PeerItem::Copy(copy)) {
             let until = now + self.terms.params.reply_floor * 4;
             self.offers.insert(id, Offer { sealed, content, until });

@@ -5,11 +5,13 @@ use super::{
     BoxId, BoxStore, Change, Confirmation, Day, Digest, District, Mailbox, Series, SignedDigest, Tick, Timestamp,
 };
 use crate::store::{Kept, Result, Waiting};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use veilpost_packet::{boxes::BoxTag, geometry::DIGEST_MAX_TAGS, ids::NodeId};
 
 /// Tags that wait for a digest: at one box each, 3.6 GB of boxes. Beyond it new boxes are refused as if the disk were full.
 pub(super) const TAGS_MAX: usize = 1 << 20;
+/// Tags that others have named that are remembered: 12 MB, and hours of a busy network.
+const SEEN_MAX: usize = 1 << 18;
 /// Ticks that the first holder gets to publish a box before another does.
 const PATIENCE: u32 = 3;
 
@@ -18,6 +20,9 @@ const PATIENCE: u32 = 3;
 pub(super) struct Tags {
     by_tag: BTreeMap<BoxTag, Waiting>,
     by_tick: BTreeSet<(Tick, BoxTag)>,
+    /// What others have named of late, by name and in order.
+    seen: BTreeSet<BoxTag>,
+    seen_order: VecDeque<BoxTag>,
 }
 
 impl Tags {
@@ -51,6 +56,23 @@ impl Tags {
 
     pub(super) fn has_room(&self) -> bool {
         self.by_tag.len() < TAGS_MAX
+    }
+
+    /// Another mailbox has named it.
+    pub(super) fn see(&mut self, tag: BoxTag) {
+        if self.seen.insert(tag) {
+            self.seen_order.push_back(tag);
+        }
+        if self.seen_order.len() > SEEN_MAX
+            && let Some(oldest) = self.seen_order.pop_front()
+        {
+            self.seen.remove(&oldest);
+        }
+    }
+
+    /// Another mailbox has named it of late.
+    pub(super) fn was_seen(&self, id: &BoxId) -> bool {
+        self.seen.contains(&BoxTag::of(id))
     }
 
     fn due(&self, tick: Tick) -> Vec<Waiting> {

@@ -60,8 +60,8 @@ const OFFERS_MAX: usize = 1_024;
 #[derive(Clone, Copy)]
 #[repr(u32)]
 enum Note {
-    /// Which store this is.
-    Store = 0,
+    /// The placement set and the tenure under it.
+    Tenure = 0,
     /// The placement set under which every mailbox has gone through its boxes.
     Settled = 1,
 }
@@ -211,7 +211,9 @@ pub struct Mailbox<S> {
     placement: PlacementHash,
     limits: Limits,
     store: S,
-    store_id: StoreId,
+    tenure: StoreId,
+    /// The tenure is on disk: whatever happens, it does not come back once it has ended.
+    tenure_kept: bool,
     rng: EngineRng,
     free_disk: u64,
     replies: Replies,
@@ -246,7 +248,7 @@ impl<S: BoxStore> Mailbox<S> {
         secret: SigningSecret,
         terms: Terms,
         limits: Limits,
-        mut store: S,
+        store: S,
         mut rng: EngineRng,
     ) -> Result<Self, StoreError> {
         let newest = store.newest(Series::Digest)?;
@@ -254,10 +256,14 @@ impl<S: BoxStore> Mailbox<S> {
         let newest = newest.map_err(|_| StoreError::Damaged("the newest digest does not verify"))?;
         let ours = |digest: &Digest| digest.mailbox == secret.node_id() && digest.network == terms.network;
         let newest = newest.filter(|digest| ours(digest.digest()));
-        let store_id = own_store(&mut store, &mut rng)?;
+        let placement = terms.placement_hash();
+        let kept = note::<16>(&store, Note::Tenure)?.and_then(|bytes| {
+            let (under, tenure) = (bytes.first_chunk::<8>()?, bytes.last_chunk::<8>()?);
+            (PlacementHash(*under) == placement).then(|| StoreId(u64::from_be_bytes(*tenure)))
+        });
+        let tenure = kept.unwrap_or_else(|| StoreId(u64::from_be_bytes(bytes(&mut rng))));
         let settled = note(&store, Note::Settled)?.map(PlacementHash);
         let tags = Tags::load(&store)?;
-        let placement = terms.placement_hash();
         let mut mailbox = Self {
             me: secret.node_id(),
             newest_digest: newest.as_ref().map_or(Tick(0), |digest| digest.digest().tick),
@@ -267,7 +273,8 @@ impl<S: BoxStore> Mailbox<S> {
             placement,
             limits,
             store,
-            store_id,
+            tenure,
+            tenure_kept: kept.is_some(),
             rng,
             free_disk: u64::MAX,
             replies: Replies::default(),
@@ -292,10 +299,17 @@ impl<S: BoxStore> Mailbox<S> {
         let placement = self.terms.placement_hash();
         if placement != self.placement {
             self.placement = placement;
+            (self.tenure, self.tenure_kept) = (StoreId(u64::from_be_bytes(bytes(&mut self.rng))), false);
             self.syncing = true;
             self.sweep.begin(now);
         }
         self.follow_peers(now);
+        self.tell_all();
+    }
+
+    fn tell_all(&mut self) {
+        let peers: Vec<_> = self.terms.listed.iter().copied().collect();
+        peers.iter().for_each(|peer| self.tell_state(peer));
     }
 
     fn follow_peers(&mut self, now: Timestamp) {
@@ -334,7 +348,7 @@ impl<S: BoxStore> Mailbox<S> {
     }
 
     fn tell_state(&mut self, peer: &NodeId) {
-        let state = PeerItem::State { store: self.store_id.0, placement: self.placement, swept: self.sweep.is_done() };
+        let state = PeerItem::State { store: self.tenure.0, placement: self.placement, swept: self.sweep.is_done() };
         self.peers.tell(peer, state);
     }
 
@@ -439,7 +453,8 @@ impl<S: BoxStore> Mailbox<S> {
 
     /// What others said of stores that they still have.
     fn valid<'a>(&'a self, others: &'a [Confirmation]) -> impl Iterator<Item = &'a Confirmation> {
-        others.iter().filter(|other| self.peers.has_store(&other.signature.holder, other.store))
+        let placement = self.placement;
+        others.iter().filter(move |other| self.peers.stands_by(&other.signature.holder, other.store, placement))
     }
 
     fn is_durable(&self, others: &[Confirmation]) -> bool {
@@ -525,14 +540,4 @@ fn note<const N: usize>(store: &impl BoxStore, note: Note) -> Result<Option<[u8;
     let record = record.into_iter().find(|(number, _)| *number == note as u32);
     let bytes = record.map(|(_, bytes)| bytes.try_into()).transpose();
     bytes.map_err(|_| StoreError::Damaged("a note has another size"))
-}
-
-/// The store's number, drawn when it is new.
-fn own_store(store: &mut impl BoxStore, rng: &mut EngineRng) -> Result<StoreId, StoreError> {
-    if let Some(id) = note(store, Note::Store)? {
-        return Ok(StoreId(u64::from_be_bytes(id)));
-    }
-    let id: [u8; 8] = bytes(rng);
-    store.apply(&[Change::Record { series: Series::Note, number: Note::Store as u32, bytes: id.to_vec() }])?;
-    Ok(StoreId(u64::from_be_bytes(id)))
 }

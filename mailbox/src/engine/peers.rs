@@ -40,8 +40,8 @@ struct Peer {
     up: bool,
     heard: Timestamp,
     reachable: bool,
-    store: Option<StoreId>,
-    swept: Option<PlacementHash>,
+    /// Its tenure, its placement set, and whether it has gone through its boxes under it.
+    state: Option<(StoreId, PlacementHash, bool)>,
     copies: VecDeque<PeerItem>,
     items: VecDeque<PeerItem>,
     digests: RecordCutter,
@@ -55,8 +55,7 @@ impl Peer {
             up: false,
             heard: Timestamp::ZERO,
             reachable: false,
-            store: None,
-            swept: None,
+            state: None,
             copies: VecDeque::new(),
             items: VecDeque::new(),
             digests: RecordCutter::default(),
@@ -150,21 +149,26 @@ impl Peers {
         self.peers.get(id).is_some_and(|peer| peer.reachable)
     }
 
-    /// True if what this mailbox said of that store still holds.
-    pub(super) fn has_store(&self, id: &NodeId, store: StoreId) -> bool {
-        self.peers.get(id).and_then(|peer| peer.store).is_none_or(|known| known == store)
+    /// True if what this mailbox said in that tenure still holds: nothing else is known of it, and it places boxes as we do.
+    pub(super) fn stands_by(&self, id: &NodeId, tenure: StoreId, placement: PlacementHash) -> bool {
+        let state = self.peers.get(id).and_then(|peer| peer.state);
+        state.is_none_or(|(now, under, _)| now == tenure && under == placement)
     }
 
-    /// How it stands. True if it has another store than before: what it held is lost.
-    pub(super) fn state(&mut self, id: &NodeId, store: StoreId, placement: PlacementHash, swept: bool) -> bool {
+    /// True if it has said how it stands.
+    pub(super) fn has_spoken(&self, id: &NodeId) -> bool {
+        self.peers.get(id).is_some_and(|peer| peer.state.is_some())
+    }
+
+    /// How it stands. True if its tenure is another than before: what it said before does not hold any more.
+    pub(super) fn state(&mut self, id: &NodeId, tenure: StoreId, placement: PlacementHash, swept: bool) -> bool {
         let Some(peer) = self.peers.get_mut(id) else { return false };
-        peer.swept = swept.then_some(placement);
-        peer.store.replace(store).is_some_and(|before| before != store)
+        peer.state.replace((tenure, placement, swept)).is_none_or(|(before, ..)| before != tenure)
     }
 
     /// True if every listed mailbox of a set has gone through its boxes under this placement.
     pub(super) fn all_swept(&self, placement: PlacementHash) -> bool {
-        self.peers.values().all(|peer| peer.swept == Some(placement))
+        self.peers.values().all(|peer| matches!(peer.state, Some((_, under, true)) if under == placement))
     }
 
     /// Queues an item; false if it was dropped because too many wait or the link is down.

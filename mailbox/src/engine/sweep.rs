@@ -15,7 +15,7 @@ const WORK: usize = 16;
 /// Gap between two steps: a million boxes take 13 minutes when nothing is missing.
 const GAP: Duration = Duration::from_millis(100);
 /// A pass that left something undone is followed by another after this; one that did not, after [`REST`].
-const AGAIN: Duration = Duration::from_secs(30);
+pub(super) const AGAIN: Duration = Duration::from_secs(30);
 /// How often everything is looked at for no special reason.
 const REST: Duration = Duration::from_secs(3_600);
 /// A target whose queue is fuller than this is left to writers.
@@ -68,6 +68,15 @@ impl Sweep {
         }
     }
 
+    /// A box came that is not where it belongs: a pass begins within `wait`.
+    pub(super) fn soon(&mut self, now: Timestamp, wait: Duration) {
+        if self.progress.running {
+            self.again = true;
+        } else {
+            self.next = self.next.min(now + wait);
+        }
+    }
+
     fn start(&mut self, now: Timestamp) {
         self.progress = Progress { running: true, ..Progress::default() };
         (self.cursor, self.again, self.next) = (None, false, now);
@@ -94,6 +103,7 @@ impl<S: BoxStore> Mailbox<S> {
     /// If the store fails; the step is done again later.
     pub fn poll_sweep(&mut self, now: Timestamp) -> Result<(), StoreError> {
         self.look_at_peers(now);
+        self.keep_tenure()?;
         self.settle()?;
         if now < self.sweep.next {
             return Ok(());
@@ -139,10 +149,16 @@ impl<S: BoxStore> Mailbox<S> {
         self.sweep.cursor = None;
         self.sweep.next = now + params.hurry(if done { REST } else { AGAIN });
         self.sweep.done = done;
-        let peers: Vec<_> = self.terms.listed.iter().copied().collect();
-        for peer in peers {
-            self.tell_state(&peer);
+        self.tell_all();
+    }
+
+    fn keep_tenure(&mut self) -> Result<(), StoreError> {
+        if !self.tenure_kept {
+            let bytes = [self.placement.0, self.tenure.0.to_be_bytes()].concat();
+            self.store.apply(&[Change::Record { series: Series::Note, number: Note::Tenure as u32, bytes }])?;
+            self.tenure_kept = true;
         }
+        Ok(())
     }
 
     /// Once every mailbox has gone through its boxes, whoever decides for a contested box knows what was decided before.
@@ -202,7 +218,9 @@ impl<S: BoxStore> Mailbox<S> {
 
     /// Its holders have it, and we are none of them.
     fn hand_over(&mut self, walked: &Walked) -> Result<Look, StoreError> {
-        if self.tags.of(&walked.at.id).is_some() {
+        let holders = self.placed(&walked.at.id);
+        let heard = holders.iter().take(self.terms.copies).all(|holder| self.peers.has_spoken(holder));
+        if !(heard && self.tenure_kept) || self.tags.of(&walked.at.id).is_some() {
             return Ok(Look::Missing);
         }
         self.store.apply(&[Change::Drop { id: walked.at.id, bucket: walked.at.bucket }])?;

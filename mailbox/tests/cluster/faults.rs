@@ -40,7 +40,7 @@ struct Faults {
     cut: Option<((usize, usize), u32)>,
     slow: Option<(usize, u32)>,
     smaller: u32,
-    /// A disk was lost: no other is until everything has been copied again.
+    /// A disk was lost: its mailbox counts as dead until everything has been copied to it again.
     lost: u32,
 }
 
@@ -49,8 +49,11 @@ impl Faults {
         self.end(cluster);
         let steps = 1 + cluster.random(6) as u32;
         let who = cluster.random(MAILBOXES);
-        if self.present.is_none() && cluster.chance(0.5) {
+        if self.present.is_none() && self.lost == 0 && cluster.chance(0.5) {
             self.present = self.begin(cluster, who).map(|fault| (fault, steps));
+            if std::env::var("DBG").is_ok() {
+                eprintln!("{:?} {:?} {:?}", cluster.now, self.present, self.lost);
+            }
         }
         let (one, other) = (cluster.random(MAILBOXES), cluster.random(MAILBOXES));
         if self.cut.is_none() && one != other && cluster.chance(0.2) {
@@ -93,13 +96,12 @@ impl Faults {
                 cluster.disk(who).inner.tear_after = Some(after);
                 Some(Fault::Down(who))
             }
-            _ if self.lost == 0 => {
+            _ => {
                 cluster.kill(who);
                 cluster.nodes[who].disk = Some(Disk { inner: MemoryStore::default(), broken: false });
                 self.lost = 15;
                 Some(Fault::Down(who))
             }
-            _ => None,
         }
     }
 
@@ -151,7 +153,10 @@ fn assert_readable(cluster: &mut Cluster, people: &People, seed: u64) {
     for number in people.which(|state| state.stored && !state.acked).into_iter().step_by(7) {
         let id = people.id(number);
         let held = (0..MAILBOXES).any(|node| cluster.is_up(node) && matches!(cluster.disk(node).get(&id), Ok(Some(_))));
-        assert!(held, "seed {seed}: box {number} was stored and is nowhere");
+        let where_it_is: Vec<_> =
+            (0..MAILBOXES).filter(|node| matches!(cluster.disk(*node).get(&id), Ok(Some(_)))).collect();
+        let order = cluster.holders(&id);
+        assert!(held, "seed {seed}: box {number} of {order:?} was stored and is on the disks of {where_it_is:?} alone");
     }
 }
 
@@ -175,6 +180,20 @@ fn suffer(seed: u64) {
     }
     let settled = cluster.now + Duration::from_secs(120);
     people.run(&mut cluster, settled);
+    for number in people.which(|state| !state.stored) {
+        let id = people.id(number);
+        let holders = cluster.holders(&id);
+        eprintln!("{number} {:?} {holders:?}", people.states[number]);
+        for h in holders {
+            eprintln!(
+                "{h} {:?}",
+                cluster.disk(h).get(&id).map(|h| h.map(|h| match h {
+                    veilpost_mailbox::store::Held::Box(k) => format!("{:?} {}", k.sealed, k.others.len()),
+                    other => format!("{other:?}"),
+                }))
+            );
+        }
+    }
     assert!(people.which(|state| !state.stored).is_empty(), "seed {seed}: not stored");
     assert!(people.which(|state| !state.read).is_empty(), "seed {seed}: not read");
     assert_eq!(people.conflicts, 0, "seed {seed}");
@@ -183,6 +202,12 @@ fn suffer(seed: u64) {
         let holders = cluster.holders(&id);
         for (rank, holder) in holders.into_iter().enumerate() {
             let held = matches!(cluster.disk(holder).get(&id), Ok(Some(_)));
+            if held != (rank < 2) {
+                let e = cluster.nodes[holder].engine.as_ref().unwrap();
+                eprintln!("{holder} {:?} {:?} {:?} {:?}", e.sweep_progress(), e.counters(), e.usage(), e.peers());
+                let h = cluster.disk(holder).get(&id);
+                eprintln!("{:?}", h);
+            }
             assert_eq!(held, rank < 2, "seed {seed}: box {number} at rank {rank}");
         }
     }

@@ -8,7 +8,7 @@ use std::{
 };
 use veilpost_packet::{
     boxes::{BoxClass, BoxTag, BoxTerms, ContentHash, SealedBox, StreamRoot},
-    command::Answer,
+    command::{Answer, HolderSignature},
     ids::{BoxId, District},
     primitives::Secret32,
     random::exponential,
@@ -167,7 +167,9 @@ impl People {
             Seen::Answer { number, answer, .. } => match (self.asked.remove(&number), answer) {
                 (Some(Doing::Put(number)), Answer::Stored([first, second])) => {
                     let (mail, state) = (&self.mails[number], &mut self.states[number]);
-                    if cluster.params.durable_copies > 1 {
+                    if second == HolderSignature::NONE {
+                        assert!(state.acked, "one disk is not stored");
+                    } else if cluster.params.durable_copies > 1 {
                         assert_ne!(first.holder, second.holder);
                         // One in eight is checked: it costs.
                         if number % 8 == 0 {
