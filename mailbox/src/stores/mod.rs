@@ -37,6 +37,9 @@ use veilpost_packet::{ids::BoxId, time::Day};
 /// than that after today. Who could push more is a fault of ours, and fails.
 pub const BUCKETS_MAX: usize = 64;
 
+/// Where a mailbox keeps its store, under its data folder.
+pub const FOLDER: &str = "boxes";
+
 /// A database engine, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
