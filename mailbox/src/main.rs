@@ -32,8 +32,10 @@ enum Mine {
     Relay(Command),
     /// Move the boxes to the other database engine, while the mailbox is stopped. Needs free space for a second copy; may be cut
     /// off and run again at any time.
-    #[command(after_help = "Example, with the mailbox stopped:\n  veilpost-mailbox migrate-store --config mailbox.toml --to redb\n\
-                            then set engine = \"redb\" under [store] in mailbox.toml and start it again.")]
+    #[command(
+        after_help = "Example, with the mailbox stopped:\n  veilpost-mailbox migrate-store --config mailbox.toml --to redb\n\
+                            then set engine = \"redb\" under [store] in mailbox.toml and start it again."
+    )]
     MigrateStore {
         /// The configuration file.
         #[arg(long)]

@@ -103,7 +103,9 @@ fn compare(arguments: &Arguments) -> Result<()> {
     let [sled, redb] = &figures[..] else { return Err("two engines were measured".into()) };
     println!("| what | sled | redb | redb / sled |\n|---|---|---|---|");
     for name in names {
-        let (Some(sled), Some(redb)) = (sled.get(&name), redb.get(&name)) else { return Err("a figure is missing".into()) };
+        let (Some(sled), Some(redb)) = (sled.get(&name), redb.get(&name)) else {
+            return Err("a figure is missing".into());
+        };
         println!("| {name} | {} | {} | {:.2} |", number(*sled), number(*redb), redb / sled);
     }
     Ok(())
@@ -199,8 +201,7 @@ fn put(n: u64, day: Day) -> Change {
 }
 
 fn ack(n: u64, day: Day) -> Change {
-    let tombstone =
-        Tombstone { content: ContentHash(bytes(n)), until: day, secret: bytes(n), others: vec![other(n)] };
+    let tombstone = Tombstone { content: ContentHash(bytes(n)), until: day, secret: bytes(n), others: vec![other(n)] };
     Change::Hold { id: id(n), held: Held::Tombstone(Box::new(tombstone)), announce: None }
 }
 

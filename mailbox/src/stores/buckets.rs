@@ -3,15 +3,14 @@
 use super::{
     BUCKETS_MAX, EngineName, OpenError,
     entry::{
-        SMALL, Small, WAITING, body_key, id_of, record_key, record_number, series_end, small_key, waiting_key, waiting_of,
+        SMALL, Small, WAITING, body_key, id_of, record_key, record_number, series_end, small_key, waiting_key,
+        waiting_of,
     },
     folder::{Folder, MAIN, bucket_name},
     kv::{Batch, KeyValue, io_failed},
     shelf::{Difference, Shelf, put, value},
 };
-use crate::store::{
-    BoxStore, Change, Confirmation, Cursor, Held, Result, Series, StoreError, Usage, Waiting, Walked,
-};
+use crate::store::{BoxStore, Change, Confirmation, Cursor, Held, Result, Series, StoreError, Usage, Waiting, Walked};
 use std::{collections::BTreeMap, path::Path};
 use veilpost_packet::{ids::BoxId, time::Day};
 
@@ -166,7 +165,7 @@ impl<K: KeyValue> BucketStore<K> {
     }
 
     fn small(&self, bucket: Day, id: &BoxId) -> Result<Option<Small>> {
-        let Some(shelf) = self.buckets.get(&bucket) else { return Ok(None) };
+        let Some(shelf) = self.buckets.get(&bucket).filter(|shelf| shelf.may_have(id)) else { return Ok(None) };
         shelf.get(&small_key(id))?.map(|bytes| Small::decode(&bytes)).transpose()
     }
 
@@ -195,7 +194,7 @@ impl<K: KeyValue> BucketStore<K> {
 impl<K: KeyValue> BoxStore for BucketStore<K> {
     fn get(&self, id: &BoxId) -> Result<Option<Held>> {
         let key = small_key(id);
-        for (day, shelf) in self.buckets.iter().rev() {
+        for (day, shelf) in self.buckets.iter().rev().filter(|(_, shelf)| shelf.may_have(id)) {
             let held = shelf.with(|open| {
                 let Some(small) = value(open, &key)? else { return Ok(None) };
                 Small::decode(&small)?.with(id, *day, || value(open, &body_key(id))).map(Some)
@@ -249,7 +248,8 @@ impl<K: KeyValue> BoxStore for BucketStore<K> {
     fn walk(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Walked>> {
         let mut walked = Vec::new();
         for (day, shelf) in self.buckets.range(after.map_or(Day(0), |after| after.bucket)..) {
-            let from = after.filter(|after| after.bucket == *day).map(|after| [&small_key(&after.id)[..], &[0]].concat());
+            let from =
+                after.filter(|after| after.bucket == *day).map(|after| [&small_key(&after.id)[..], &[0]].concat());
             let from = from.as_deref().unwrap_or(SMALL.0);
             for (key, bytes) in shelf.range((from, SMALL.1), limit - walked.len())? {
                 let others = match Small::decode(&bytes)? {

@@ -12,7 +12,9 @@
 //! A small record is `B | announced 1 | others` or `T | content hash 32 | last day 4 | secret 32 | others`; others are a count and
 //! for each holder 32, signature 64, store 8.
 
-use crate::store::{Confirmation, Held, Kept, OTHERS_MAX, Result, Series, StoreError, StoreId, Tombstone, Usage, Waiting};
+use crate::store::{
+    Confirmation, Held, Kept, OTHERS_MAX, Result, Series, StoreError, StoreId, Tombstone, Usage, Waiting,
+};
 use veilpost_packet::{
     boxes::{BoxTag, ContentHash, SealedBox},
     codec::{DecodeError, Reader, Writer},
@@ -182,9 +184,7 @@ pub(super) fn encode_usage(usage: &Usage) -> Vec<u8> {
 }
 
 pub(super) fn decode_usage(bytes: &[u8]) -> Result<Usage> {
-    decode(bytes, "the counts do not decode", |reader| {
-        Ok(Usage { boxes: reader.u64()?, tombstones: reader.u64()? })
-    })
+    decode(bytes, "the counts do not decode", |reader| Ok(Usage { boxes: reader.u64()?, tombstones: reader.u64()? }))
 }
 
 /// The value with its check sum, as it is written.

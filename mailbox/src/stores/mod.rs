@@ -9,6 +9,7 @@
 //! | [`sled`], [`redb`] | the engines |
 //! | [`buckets`] | the store over any engine |
 //! | `shelf` | one open database, opened again after a failure |
+//! | `filter` | which ids a bucket does not hold, without a look at the disk |
 //! | `entry` | the layout of entries |
 //! | `folder` | the layout of the folder |
 //! | [`migrate`] | from one engine to another |
@@ -16,6 +17,7 @@
 
 pub mod buckets;
 mod entry;
+mod filter;
 mod folder;
 pub mod kv;
 pub mod migrate;

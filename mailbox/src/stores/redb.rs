@@ -80,7 +80,9 @@ impl KeyValue for Redb {
 
 fn failed(error: impl Into<redb::Error>) -> StoreError {
     match error.into() {
-        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => StoreError::Damaged("no redb file"),
+        redb::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            StoreError::Damaged("no redb file")
+        }
         redb::Error::Io(error) => io_failed(&error),
         redb::Error::Corrupted(_) => StoreError::Damaged("redb finds its file damaged"),
         other => StoreError::Failed(other.to_string()),

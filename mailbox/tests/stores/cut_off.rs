@@ -23,8 +23,10 @@ fn half_made_and_half_removed_buckets_are_cleared_away() {
         assert_eq!(store.get(&id(1)).unwrap(), Some(held(1, Day(1))));
         store.apply(&[put(2, Day(5))]).unwrap();
         drop(store);
-        let mut names: Vec<_> =
-            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         assert_eq!(names, ["day-1", "day-5", "engine", "lock", "main"]);
     }
@@ -123,7 +125,9 @@ fn nobody_else_can_look_into_the_folder() {
 #[test]
 fn names_that_only_look_like_days_are_no_buckets() {
     let folder = tempfile::tempdir().unwrap();
-    open(EngineName::Redb, folder.path()).apply(&[Change::Record { series: Series::Note, number: 1, bytes: vec![1] }]).unwrap();
+    open(EngineName::Redb, folder.path())
+        .apply(&[Change::Record { series: Series::Note, number: 1, bytes: vec![1] }])
+        .unwrap();
     for name in ["day-", "day-007", "day-+7", "day-99999999999", "day-x"] {
         fs::write(folder.path().join(name), b"?").unwrap();
     }

@@ -22,7 +22,8 @@ fn other(engine: EngineName) -> EngineName {
 
 fn fill(engine: EngineName, folder: &Path) {
     let mut store = open(engine, folder);
-    let hold = |n| Change::Hold { id: id(n), held: held(n, Day(n as u32 % 3)), announce: Some(waiting(n, Day(n as u32 % 3))) };
+    let hold =
+        |n| Change::Hold { id: id(n), held: held(n, Day(n as u32 % 3)), announce: Some(waiting(n, Day(n as u32 % 3))) };
     store.apply(&(0..BOXES).map(hold).collect::<Vec<_>>()).unwrap();
     store.apply(&[ack(5, Day(2)), Change::Record { series: Series::Note, number: 7, bytes: vec![7; 70] }]).unwrap();
     // A bucket without anything.

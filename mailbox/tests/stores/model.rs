@@ -241,8 +241,7 @@ fn no_record_has_more_other_holders_than_the_bound() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = open(engine, folder.path());
         store.apply(&[Change::Hold { id: id(1), held: held(1, Day(1)), announce: None }]).unwrap();
-        let confirm =
-            |count| Change::Confirm { id: id(1), bucket: Day(1), others: others(count), announce: None };
+        let confirm = |count| Change::Confirm { id: id(1), bucket: Day(1), others: others(count), announce: None };
         assert!(matches!(store.apply(&[confirm(4)]), Err(StoreError::Failed(_))));
         assert!(store.apply(&[confirm(3)]).is_ok());
     }
