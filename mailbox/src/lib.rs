@@ -8,8 +8,6 @@
 //! | [`memory`] | what stands behind it in simulations |
 //! | `node` | the daemon around it (feature `daemon`, on by default) |
 
-// On this branch alone, until the engine speaks the new trait.
-#[cfg(not(feature = "stores"))]
 pub mod engine;
 pub mod memory;
 #[cfg(feature = "daemon")]

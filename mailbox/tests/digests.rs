@@ -4,12 +4,12 @@
 
 mod common;
 
-use common::{DOCUMENT, EPOCH, Faulty, NETWORK, Rig, START, TODAY, is_stored, mail, secret, surb};
+use common::{DOCUMENT, EPOCH, Faulty, NETWORK, Rig, START, TODAY, is_stored, mail, secret, surb, terms};
 use std::time::Duration;
 use veilpost_mailbox::{
-    engine::{Arrived, Limits, Mailbox, Request, Terms},
+    engine::{Arrived, Limits, Mailbox, Request},
     memory::MemoryStore,
-    store::{BoxStore, Change, Held},
+    store::{BoxStore, Change, Held, Series, Tombstone, Waiting},
 };
 use veilpost_packet::{
     boxes::{BoxTag, ContentHash},
@@ -178,11 +178,14 @@ fn what_does_not_fit_a_digest_waits_for_the_next() {
     let change = |n: u64| {
         let mut id = [0; 32];
         id[..8].copy_from_slice(&n.to_be_bytes());
-        let held = Held::Tombstone { content: ContentHash([0; 32]), until: Day(u32::MAX) };
-        Change::Hold { id: BoxId(id), held, announce: Some(BoxTag::of(&BoxId(id))) }
+        let until = Day(TODAY + 3);
+        let gone = Tombstone { content: ContentHash([0; 32]), until, secret: [0; 32], others: Vec::new() };
+        let announce = Waiting { tag: BoxTag::of(&BoxId(id)), from: Tick(0), bucket: until };
+        Change::Hold { id: BoxId(id), held: Held::Tombstone(Box::new(gone)), announce: Some(announce) }
     };
     let changes: Vec<_> = (0..DIGEST_MAX_TAGS as u64 + 5).map(change).collect();
     rig.engine().store_mut().apply(&changes).unwrap();
+    rig.restart();
     let first = rig.tick().unwrap().unwrap();
     assert_eq!(first.digest().tags.len(), DIGEST_MAX_TAGS);
     assert!(SignedDigest::verify(first.as_bytes()).is_ok(), "a digest at the bound is one that readers take");
@@ -217,8 +220,15 @@ fn replies_carry_the_newest_digests_number_and_the_documents_hash() {
 }
 
 fn start(secret: SigningSecret, store: MemoryStore) -> veilpost_mailbox::store::Result<Mailbox<MemoryStore>> {
-    let terms = Terms { network: NETWORK, document: DOCUMENT, params: Params::standard() };
-    Mailbox::new(START, secret, terms, Limits { quota_bytes: 1 << 30, free_disk_floor: 0 }, store, seeded([3; 32]))
+    let terms = terms(&Params::standard());
+    Mailbox::new(
+        START,
+        secret,
+        terms,
+        Limits { quota_bytes: 1 << 30, bucket_bytes: u64::MAX, free_disk_floor: 0 },
+        store,
+        seeded([3; 32]),
+    )
 }
 
 #[test]
@@ -229,7 +239,7 @@ fn a_store_of_another_mailbox_begins_a_chain_of_its_own_and_a_damaged_one_is_ref
     let signed = other.poll_digest(START + Duration::from_secs(8)).unwrap().unwrap();
     assert_eq!(signed.digest().previous, DigestHash::default());
     let mut store = other.into_store();
-    let damaged = Change::Publish { tick: Tick(u32::MAX), bytes: vec![1; 200], tags: vec![] };
+    let damaged = Change::Record { series: Series::Digest, number: u32::MAX, bytes: vec![1; 200] };
     store.apply(&[damaged]).unwrap();
     assert!(start(secret(), store).is_err());
 }

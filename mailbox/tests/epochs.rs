@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{DOCUMENT, EPOCH, NETWORK, Rig, surb};
+use common::{DOCUMENT, EPOCH, Rig, surb, terms};
 use std::time::Duration;
 use veilpost_mailbox::{
     engine::{Arrived, Request, Terms},
@@ -28,7 +28,7 @@ fn switch(rig: &mut Rig<MemoryStore>, change: impl Fn(&mut Params)) {
     let (now, mut params) = (rig.now, rig.params.clone());
     change(&mut params);
     rig.params = params.clone();
-    rig.engine().set_terms(now, Terms { network: NETWORK, document: NEXT, params });
+    rig.engine().set_terms(now, Terms { document: NEXT, ..terms(&params) });
 }
 
 #[test]

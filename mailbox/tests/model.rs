@@ -97,8 +97,8 @@ impl Model {
             Some(Entry::Box { .. }) if !right => Answer::Refused,
             Some(Entry::Box { .. }) if self.failing => Answer::Pending,
             Some(Entry::Box { content, until }) => {
-                let until = if id.is_multiple_of(2) { self.today + 1 } else { until };
                 self.held.insert(id, Entry::Tombstone { content, until });
+                self.waiting.remove(&id);
                 Answer::Gone
             }
         }
@@ -109,6 +109,7 @@ impl Model {
         self.held.retain(|_, entry| match entry {
             Entry::Box { until, .. } | Entry::Tombstone { until, .. } => *until >= today,
         });
+        self.waiting.retain(|id| self.held.contains_key(id));
     }
 }
 

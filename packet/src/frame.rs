@@ -6,6 +6,7 @@
 //! packet  body: a Sphinx packet, exactly
 //! hello   body: session address 32 | puzzle room 32 | newest document known 8 | zeros
 //! want    body: mailbox 32 | first tick 4 | count 4 | zeros
+//! peer    body: see crate::peer
 //! digest, document body: length 2 | that many bytes of a stream of records (u32 length, bytes) | zeros
 //! ```
 
@@ -33,11 +34,13 @@ pub enum FrameKind {
     Digest = 5,
     /// Asks for digests.
     Want = 6,
+    /// What one mailbox tells another, or nothing.
+    Peer = 7,
 }
 
 impl FrameKind {
     fn from_byte(byte: u8) -> Result<Self> {
-        [Self::Packet, Self::Dummy, Self::Hello, Self::Document, Self::Digest, Self::Want]
+        [Self::Packet, Self::Dummy, Self::Hello, Self::Document, Self::Digest, Self::Want, Self::Peer]
             .into_iter()
             .find(|&kind| kind as u8 == byte)
             .ok_or(DecodeError::Invalid("frame kind"))
@@ -233,10 +236,18 @@ impl RecordCutter {
 
     /// The next frame of the stream; `None` if nothing waits.
     pub fn next_frame(&mut self, kind: FrameKind) -> Option<Frame> {
-        let mut segment = Vec::with_capacity(SEGMENT_MAX);
+        let segment = self.next_segment(SEGMENT_MAX)?;
+        let mut body = Writer::with_capacity(FRAME_BODY);
+        body.bytes16(&segment);
+        Some(Frame::new(kind, Flags::default(), &body.finish()).expect("a segment and its length fill a body at most"))
+    }
+
+    /// The next bytes of the stream, at most `max`; `None` if nothing waits or fits.
+    pub fn next_segment(&mut self, max: usize) -> Option<Vec<u8>> {
+        let mut segment = Vec::with_capacity(max.min(self.queued));
         while let Some(record) = self.queue.front() {
             let prefix = u32::try_from(record.len()).unwrap_or(u32::MAX).to_be_bytes();
-            let bytes = prefix.iter().chain(record.iter()).skip(self.sent).take(SEGMENT_MAX - segment.len());
+            let bytes = prefix.iter().chain(record.iter()).skip(self.sent).take(max - segment.len());
             let before = segment.len();
             segment.extend(bytes);
             let cut = segment.len() - before;
@@ -248,12 +259,7 @@ impl RecordCutter {
             self.queue.pop_front();
             self.sent = 0;
         }
-        if segment.is_empty() {
-            return None;
-        }
-        let mut body = Writer::with_capacity(FRAME_BODY);
-        body.bytes16(&segment);
-        Some(Frame::new(kind, Flags::default(), &body.finish()).expect("a segment and its length fill a body at most"))
+        (!segment.is_empty()).then_some(segment)
     }
 }
 
@@ -278,10 +284,27 @@ impl RecordJoiner {
     /// A malformed body, or a record above the bound: the stream is useless from here on, every later push is refused too, and
     /// its link should be closed.
     pub fn push(&mut self, body: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let mut reader = Reader::new(body);
+        let segment = reader.bytes16(SEGMENT_MAX, "stream segment").and_then(|segment| {
+            reader.finish_padding()?;
+            Ok(segment)
+        });
+        self.push_segment(segment)
+    }
+
+    /// Takes the next bytes of the stream, as [`RecordCutter::next_segment`] gave them.
+    ///
+    /// # Errors
+    /// As [`RecordJoiner::push`].
+    pub fn push_bytes(&mut self, segment: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.push_segment(Ok(segment))
+    }
+
+    fn push_segment(&mut self, segment: Result<&[u8]>) -> Result<Vec<Vec<u8>>> {
         if self.lost {
             return Err(DecodeError::Invalid("stream"));
         }
-        let records = self.join(body);
+        let records = segment.and_then(|segment| self.join(segment));
         if records.is_err() {
             self.lost = true;
             self.buffer = Vec::new();
@@ -294,10 +317,7 @@ impl RecordJoiner {
         self.buffer.len()
     }
 
-    fn join(&mut self, body: &[u8]) -> Result<Vec<Vec<u8>>> {
-        let mut reader = Reader::new(body);
-        let segment = reader.bytes16(SEGMENT_MAX, "stream segment")?;
-        reader.finish_padding()?;
+    fn join(&mut self, segment: &[u8]) -> Result<Vec<Vec<u8>>> {
         self.buffer.extend_from_slice(segment);
         let mut records = Vec::new();
         while let Some((prefix, rest)) = self.buffer.split_first_chunk::<4>() {

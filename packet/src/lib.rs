@@ -12,6 +12,7 @@
 //! | [`command`] | what clients ask of mailboxes, and the answers |
 //! | [`boxes`] | streams of boxes: capabilities, sealing, signatures |
 //! | [`digest`] | what mailboxes publish each tick |
+//! | [`peer`] | what mailboxes tell each other |
 
 pub mod boxes;
 pub mod codec;
@@ -20,6 +21,7 @@ pub mod digest;
 pub mod frame;
 pub mod geometry;
 pub mod ids;
+pub mod peer;
 pub mod primitives;
 pub mod random;
 pub mod replay;

@@ -67,6 +67,8 @@ pub mod label {
     pub const DOCUMENT_HASH: &str = "veilpost/1 document hash";
     /// Box id and mailbox to the mailbox's rank among the box's holders.
     pub const PLACEMENT: &str = "veilpost/1 placement";
+    /// The ids of a placement set to the name that mailboxes call it by.
+    pub const PLACEMENT_SET: &str = "veilpost/1 placement set";
     /// A network's id.
     pub const NETWORK_ID: &str = "veilpost/1 network id";
     /// Invitation seed to the root of the inviter's stream.

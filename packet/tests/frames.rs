@@ -11,8 +11,15 @@ use veilpost_packet::{
     time::{Epoch, Tick},
 };
 
-const KINDS: [FrameKind; 6] =
-    [FrameKind::Packet, FrameKind::Dummy, FrameKind::Hello, FrameKind::Document, FrameKind::Digest, FrameKind::Want];
+const KINDS: [FrameKind; 7] = [
+    FrameKind::Packet,
+    FrameKind::Dummy,
+    FrameKind::Hello,
+    FrameKind::Document,
+    FrameKind::Digest,
+    FrameKind::Want,
+    FrameKind::Peer,
+];
 
 #[test]
 fn every_kind_comes_back_in_one_size_with_its_epoch() {

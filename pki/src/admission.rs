@@ -12,6 +12,7 @@ use veilpost_packet::{
     frame::{Frame, FrameKind},
     geometry::MIX_LAYERS,
     ids::{NodeId, SessionAddress},
+    peer::{PeerBody, PeerItem},
     sphinx::{Packet, Reject},
     time::{Epoch, Timestamp},
 };
@@ -160,6 +161,11 @@ pub fn may_go(ours: Place, to: Place) -> bool {
     }
 }
 
+/// Whether two nodes tell each other what they hold: mailboxes do, over links of their own.
+pub fn may_talk(ours: Place, other: Place) -> bool {
+    (ours, other) == (Place::Mailbox, Place::Mailbox)
+}
+
 /// "Delay at most 30 means and within the key's life."
 ///
 /// # Errors
@@ -208,6 +214,12 @@ impl Gate {
         Self::new(now, rate, rate.max(BUCKET_DEPTH), false)
     }
 
+    /// For a link from one mailbox to another: 1.25 times the document's rate.
+    pub fn peer(now: Timestamp, params: &Params) -> Self {
+        let rate = BUCKET_SLACK / params.peer_gap.as_secs_f64();
+        Self::new(now, rate, rate.max(BUCKET_DEPTH), false)
+    }
+
     fn new(now: Timestamp, per_second: f64, depth: f64, client: bool) -> Self {
         Self { client, per_second, depth, tokens: depth, filled: now }
     }
@@ -238,6 +250,18 @@ impl Gate {
             }
             _ => Err(DropReason::Kind),
         }
+    }
+
+    /// What another mailbox tells in a frame, if it may.
+    ///
+    /// # Errors
+    /// [`DropReason::Rate`], [`DropReason::Kind`], [`DropReason::Malformed`].
+    pub fn pass_peer(&mut self, now: Timestamp, frame: &Frame) -> Result<Vec<PeerItem>, DropReason> {
+        self.take_token(now)?;
+        if frame.kind() != FrameKind::Peer {
+            return Err(DropReason::Kind);
+        }
+        PeerBody::decode(frame.body()).map_err(|_| DropReason::Malformed)
     }
 
     fn fill(&mut self, now: Timestamp) {

@@ -171,7 +171,22 @@ pub struct View {
     pub memory: Memory,
 }
 
+fn at_most(wanted: u32, placements: &[Placement]) -> usize {
+    let there = placements.first().map_or(0, |placement| placement.mailboxes.len());
+    usize::try_from(wanted).unwrap_or(usize::MAX).min(there).max(1)
+}
+
 impl View {
+    /// K: mailboxes that hold a box; no more than the placement set in force has.
+    pub fn copies(&self) -> usize {
+        at_most(self.params.copies, &self.placements)
+    }
+
+    /// W: disks that a box must be on before `Stored`; no more than the placement set in force has mailboxes.
+    pub fn durable_copies(&self) -> usize {
+        at_most(self.params.durable_copies, &self.placements)
+    }
+
     /// The bytes that authorities sign.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(4_096);

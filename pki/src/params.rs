@@ -16,7 +16,8 @@ pub struct Params {
     pub day: Duration,
     /// Mean of the exponential delay at each hop.
     pub hop_delay: Duration,
-    /// T0: every mailbox reply leaves this long after arrival, plus one more exponential hop delay.
+    /// T0: every mailbox reply leaves this long after arrival, plus one more exponential hop delay. Above the 99.9th percentile
+    /// of a write to W mailboxes: two waits for [`Params::peer_gap`] and two flushes.
     pub reply_floor: Duration,
     /// Mean gap of a client's send clock.
     pub send_gap: Duration,
@@ -34,6 +35,9 @@ pub struct Params {
     pub catch_up: Duration,
     /// How long entries keep raw digests.
     pub digest_history: Duration,
+    /// Mean gap of the clock on a mailbox's link to each other mailbox. One box fits a frame: a network whose mailboxes take more
+    /// than about half of that from each other needs a shorter gap.
+    pub peer_gap: Duration,
     /// Means and periods that the document does not list (copies, absences, receipts, acks) are divided by this. 1 in a real
     /// network; test networks hurry.
     pub hurry: u32,
@@ -56,7 +60,7 @@ pub struct Params {
 /// Longest that a chosen delay may be, in means: exceeded by an honest draw once in 10^13.
 pub const MAX_DELAY_MEANS: u32 = 30;
 
-const DURATIONS: [&str; 13] = [
+const DURATIONS: [&str; 14] = [
     "epoch",
     "key_grace",
     "tick",
@@ -70,6 +74,7 @@ const DURATIONS: [&str; 13] = [
     "catch_up_gap",
     "catch_up",
     "digest_history",
+    "peer_gap",
 ];
 const NUMBERS: [&str; 9] = [
     "put_slot",
@@ -92,7 +97,7 @@ impl Params {
             tick: Duration::from_secs(4),
             day: Duration::from_secs(86_400),
             hop_delay: Duration::from_millis(500),
-            reply_floor: Duration::from_millis(250),
+            reply_floor: Duration::from_millis(1_250),
             send_gap: Duration::from_secs(2),
             put_slot: 4,
             get_gap: Duration::from_secs(3),
@@ -101,9 +106,10 @@ impl Params {
             catch_up_gap: Duration::from_millis(125),
             catch_up: Duration::from_secs(900),
             digest_history: Duration::from_secs(86_400),
+            peer_gap: Duration::from_millis(100),
             hurry: 1,
-            copies: 1,
-            durable_copies: 1,
+            copies: 2,
+            durable_copies: 2,
             districts: 1,
             put_effort: 0,
             box_days: 15,
@@ -112,7 +118,7 @@ impl Params {
         }
     }
 
-    /// A network whose clocks run `times` faster, for tests. The mailbox's floor stays above a flush of a slow disk.
+    /// A network whose clocks run `times` faster, for tests. The mailbox's floor stays above two flushes of a slow disk.
     pub fn hurried(times: u32) -> Self {
         let times = times.max(1);
         let standard = Self::standard();
@@ -122,7 +128,7 @@ impl Params {
             tick: standard.tick / times,
             day: standard.day / times,
             hop_delay: standard.hop_delay / times,
-            reply_floor: (standard.reply_floor / times).max(Duration::from_millis(50)),
+            reply_floor: (standard.reply_floor / times).max(Duration::from_millis(150)),
             send_gap: standard.send_gap / times,
             get_gap: standard.get_gap / times,
             loop_gap: standard.loop_gap / times,
@@ -130,6 +136,7 @@ impl Params {
             catch_up_gap: standard.catch_up_gap / times,
             catch_up: standard.catch_up / times,
             digest_history: standard.digest_history / times,
+            peer_gap: (standard.peer_gap / times).max(Duration::from_millis(10)),
             hurry: times,
             ..standard
         }
@@ -180,6 +187,7 @@ impl Params {
             catch_up_gap: duration()?,
             catch_up: duration()?,
             digest_history: duration()?,
+            peer_gap: duration()?,
             ..Self::standard()
         };
         params.put_slot = reader.u32()?;
@@ -195,7 +203,7 @@ impl Params {
         Ok(params)
     }
 
-    fn durations(&self) -> [Duration; 13] {
+    fn durations(&self) -> [Duration; 14] {
         [
             self.epoch,
             self.key_grace,
@@ -210,6 +218,7 @@ impl Params {
             self.catch_up_gap,
             self.catch_up,
             self.digest_history,
+            self.peer_gap,
         ]
     }
 
@@ -277,12 +286,14 @@ impl Params {
             ("catch_up_gap", self.catch_up_gap, 5 * MS, HOUR),
             ("catch_up", self.catch_up, Duration::ZERO, 24 * HOUR),
             ("digest_history", self.digest_history, 1_000 * MS, 48 * HOUR),
+            ("peer_gap", self.peer_gap, MS, HOUR),
         ];
         let numbers = [
             ("put_slot", self.put_slot, 1, 64),
             ("hurry", self.hurry, 1, 1_000),
             ("copies", self.copies, 1, 4),
-            ("durable_copies", self.durable_copies, 1, self.copies),
+            // An answer has room for two holders.
+            ("durable_copies", self.durable_copies, 1, self.copies.min(2)),
             ("districts", self.districts, 1, 1),
             ("put_effort", self.put_effort, 0, 4),
             ("box_days", self.box_days, 1, 60),

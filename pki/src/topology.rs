@@ -69,13 +69,19 @@ pub fn weighted<'a>(rng: &mut impl RngCore, relays: &'a [Relay]) -> Option<&'a R
     })
 }
 
-/// The mailboxes of the placement set in force that are up, best first for this box (rendezvous hashing): the first K hold it.
+/// The mailboxes of the placement set in force that are up, best first for this box: whom a client tries.
 pub fn holders(view: &View, id: &BoxId) -> Vec<NodeId> {
-    let Some(placement) = view.placements.first() else { return Vec::new() };
-    let score = |mailbox: &NodeId| -> [u8; HASH] { hash(label::PLACEMENT, &[mailbox.as_bytes(), id.as_bytes()]) };
     let up: BTreeSet<_> = view.mailboxes.iter().map(|mailbox| mailbox.id).collect();
-    let placed = placement.mailboxes.iter().filter(|mailbox| up.contains(mailbox));
-    let mut scored: Vec<_> = placed.map(|mailbox| (score(mailbox), *mailbox)).collect();
+    let mut order = view.placements.first().map_or_else(Vec::new, |placement| placed(&placement.mailboxes, id));
+    order.retain(|mailbox| up.contains(mailbox));
+    order
+}
+
+/// A placement set, best first for this box (rendezvous hashing), whether its mailboxes are up or not: the first K are the box's
+/// holders, and who comes behind them stands in for one that is down.
+pub fn placed(placement: &[NodeId], id: &BoxId) -> Vec<NodeId> {
+    let score = |mailbox: &NodeId| -> [u8; HASH] { hash(label::PLACEMENT, &[mailbox.as_bytes(), id.as_bytes()]) };
+    let mut scored: Vec<_> = placement.iter().map(|mailbox| (score(mailbox), *mailbox)).collect();
     scored.sort_unstable_by(|a, b| b.cmp(a));
     scored.into_iter().map(|(_, mailbox)| mailbox).collect()
 }

@@ -261,7 +261,7 @@ impl Core {
                     self.handle_digest(now, &record);
                 }
             }
-            FrameKind::Packet | FrameKind::Dummy | FrameKind::Hello | FrameKind::Want => {}
+            FrameKind::Packet | FrameKind::Dummy | FrameKind::Hello | FrameKind::Want | FrameKind::Peer => {}
         }
         Ok(())
     }

@@ -12,6 +12,8 @@ use veilpost_packet::time::Epoch;
 use veilpost_pki::{Descriptor, Role};
 
 const MIB: u64 = 1024 * 1024;
+/// Boxes that expire on one day take this part of the quota at most.
+const BUCKET_SHARE: u64 = 4;
 
 /// A mailbox's configuration file.
 ///
@@ -60,6 +62,7 @@ impl StoreConfig {
     pub fn limits(&self) -> crate::engine::Limits {
         crate::engine::Limits {
             quota_bytes: self.quota_mib.saturating_mul(MIB),
+            bucket_bytes: self.quota_mib.saturating_mul(MIB) / BUCKET_SHARE,
             free_disk_floor: self.free_disk_floor_mib.saturating_mul(MIB),
         }
     }

@@ -3,12 +3,12 @@
 
 use super::{
     digests::Publisher,
-    links::{LINK_QUEUE, follow_entry},
+    links::{LINK_QUEUE, follow_entry, follow_peer},
     metrics::Metrics,
 };
 use crate::{
-    engine::{Arrived, Mailbox, Terms},
-    sled_store::SledStore,
+    engine::{Arrived, FromPeer, Mailbox, Terms},
+    stores::DiskStore,
 };
 use std::{
     collections::BTreeMap,
@@ -35,12 +35,17 @@ use veilpost_packet::{
     sphinx::ReplayTag,
     time::{Epoch, Timestamp},
 };
-use veilpost_pki::{admission::DropReason, document::Place};
+use veilpost_pki::{
+    admission::{DropReason, may_talk},
+    document::Place,
+};
 
 /// Inputs that wait for the core; beyond it the workers wait, and behind them packets are dropped and counted.
 pub(super) const INPUTS: usize = 1_024;
 /// Inputs taken into one batch.
 const BATCH: usize = 256;
+/// Frames that wait for a link to another mailbox: they leave as they come.
+const PEER_LINK_QUEUE: usize = 64;
 /// A sleep without anything due.
 const IDLE: Duration = Duration::from_secs(1);
 /// How often the free space of the disk is measured.
@@ -60,6 +65,12 @@ pub(super) enum Input {
     EntryDown(NodeId, u64),
     /// An entry lacks digests.
     Want(NodeId, Want),
+    /// Our link to another mailbox, of our counting, came up or went down.
+    PeerLink(NodeId, u64, bool),
+    /// Another mailbox opened a link to us.
+    PeerArrival(NodeId),
+    /// What another mailbox told; nothing, mostly.
+    Told(NodeId, Vec<FromPeer>),
     /// Take no more, let replies leave, end.
     Stop,
 }
@@ -71,17 +82,36 @@ pub(super) struct Outbounds {
     pub mixes: Dialed,
     /// Where digests go.
     pub entries: Dialed,
-    /// Links to entries so far: tells one from the one that takes its place.
+    /// The other mailboxes.
+    pub peers: Dialed,
+    /// The newest of our links to each: what is told of an older one is old.
+    newest: BTreeMap<NodeId, u64>,
+    /// Links to entries and mailboxes so far: tells one from the one that takes its place.
     count: u64,
+    me: NodeId,
     inputs: SyncSender<Input>,
     runtime: Handle,
 }
 
 impl Outbounds {
     /// No links yet. Must be called inside a tokio runtime.
-    pub(super) fn new(endpoint: &Endpoint, live: &watch::Receiver<Arc<LiveEpochs>>, inputs: SyncSender<Input>) -> Self {
-        let dialed = || Dialed::new(endpoint.clone(), LINK_QUEUE, live.clone());
-        Self { mixes: dialed(), entries: dialed(), count: 0, inputs, runtime: Handle::current() }
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        me: NodeId,
+        live: &watch::Receiver<Arc<LiveEpochs>>,
+        inputs: SyncSender<Input>,
+    ) -> Self {
+        let dialed = |queue| Dialed::new(endpoint.clone(), queue, live.clone());
+        Self {
+            mixes: dialed(LINK_QUEUE),
+            entries: dialed(LINK_QUEUE),
+            peers: dialed(PEER_LINK_QUEUE),
+            newest: BTreeMap::new(),
+            count: 0,
+            me,
+            inputs,
+            runtime: Handle::current(),
+        }
     }
 
     /// Dials who is new in the live epochs and leaves who is in none.
@@ -93,16 +123,24 @@ impl Outbounds {
             self.count += 1;
             self.runtime.spawn(follow_entry(entry, self.count, events, self.inputs.clone()));
         }
+        let mut others = live.relays(may_talk);
+        others.remove(&self.me);
+        for (peer, events) in self.peers.follow(&others) {
+            self.count += 1;
+            self.newest.insert(peer, self.count);
+            self.runtime.spawn(follow_peer(peer, self.count, events, self.inputs.clone()));
+        }
+        self.newest.retain(|peer, _| self.peers.get(peer).is_some());
     }
 
     /// Links that are down.
     pub(super) fn down(&self) -> usize {
-        self.mixes.down() + self.entries.down()
+        self.mixes.down() + self.entries.down() + self.peers.down()
     }
 }
 
 pub(super) struct Core {
-    pub engine: Mailbox<SledStore>,
+    pub engine: Mailbox<DiskStore>,
     /// Replay memory of each live epoch.
     pub memory: BTreeMap<Epoch, Loaded>,
     pub live: Arc<LiveEpochs>,
@@ -123,8 +161,8 @@ impl Core {
         self.measure_disk();
         loop {
             let now = self.clock.now();
-            let due = if self.listed { Some(self.engine.next_wake()) } else { self.engine.next_reply() };
-            let due = due.unwrap_or(Timestamp::FAR_FUTURE).min(self.publisher.next_wake(now));
+            let digest = if self.listed { self.engine.next_digest() } else { Timestamp::FAR_FUTURE };
+            let due = self.engine.next_wake().min(digest).min(self.publisher.next_wake(now));
             let wake = due.since(now).min(IDLE);
             let mut batch = Vec::new();
             match inputs.recv_timeout(wake) {
@@ -133,7 +171,7 @@ impl Core {
                 Err(RecvTimeoutError::Disconnected) => return Ok(self),
             }
             batch.extend(inputs.try_iter().take(BATCH - 1));
-            let mut commands = Vec::new();
+            let (mut commands, mut told) = (Vec::new(), Vec::new());
             for input in batch {
                 match input {
                     Input::Command(tag, arrived) if stop_at.is_none() => self.admit(&mut commands, tag, *arrived)?,
@@ -142,10 +180,19 @@ impl Core {
                     Input::EntryUp(entry, link) => self.publisher.link_up(entry, link),
                     Input::EntryDown(entry, link) => self.publisher.link_down(&entry, link),
                     Input::Want(entry, want) => self.publisher.want(&entry, &want),
+                    Input::PeerLink(peer, link, up) if self.outbound.newest.get(&peer) == Some(&link) => {
+                        self.engine.handle_peer_link(self.clock.now(), &peer, up);
+                    }
+                    Input::PeerLink(..) => {}
+                    Input::PeerArrival(peer) => self.engine.handle_peer_arrival(self.clock.now(), &peer),
+                    Input::Told(peer, items) => {
+                        self.engine.handle_peer_heard(self.clock.now(), &peer);
+                        told.extend(items.into_iter().map(|item| (peer, item)));
+                    }
                     Input::Stop => stop_at = Some(self.clock.now() + DRAIN),
                 }
             }
-            self.work(commands)?;
+            self.work(commands, told)?;
             let now = self.clock.now();
             if stop_at.is_some_and(|at| self.engine.waiting_replies() == 0 || now >= at) {
                 return Ok(self);
@@ -176,8 +223,7 @@ impl Core {
         let Some(document) = self.live.documents().in_force(now) else { return false };
         let listed = self.live.get(document.epoch).is_some();
         if self.engine.terms().document != document.hash() {
-            let terms = Terms { network: document.network, document: document.hash(), params: document.params.clone() };
-            self.engine.set_terms(now, terms);
+            self.engine.set_terms(now, Terms::of(document.hash(), document));
         }
         listed
     }
@@ -200,14 +246,17 @@ impl Core {
         Ok(())
     }
 
-    fn work(&mut self, commands: Vec<Arrived>) -> Result<(), Failure> {
+    fn work(&mut self, commands: Vec<Arrived>, told: Vec<(NodeId, FromPeer)>) -> Result<(), Failure> {
         let now = self.clock.now();
         self.listed = self.in_force(now);
         if now.since(self.measured) >= MEASURE {
             self.measure_disk();
         }
-        if !commands.is_empty() {
-            self.engine.handle_commands(now, commands);
+        if !(commands.is_empty() && told.is_empty()) {
+            self.engine.handle(now, commands, told);
+        }
+        if let Err(error) = self.engine.poll_sweep(now) {
+            tracing::error!(%error, "boxes could not be looked at");
         }
         if self.listed {
             match self.engine.poll_digest(self.clock.now()) {
@@ -219,6 +268,10 @@ impl Core {
         }
         self.publisher.poll(self.clock.now(), &self.engine, &self.outbound.entries);
         let now = self.clock.now();
+        while let Some((to, frame)) = self.engine.poll_peer_frame(now) {
+            // A full queue is a link that does not move: what it loses is told again.
+            let _ = self.outbound.peers.get(&to).map(|link| link.try_send(frame));
+        }
         while let Some((epoch, surb, plaintext)) = self.engine.poll_reply(now) {
             let to = NodeId(surb.first_hop());
             let frame = surb
@@ -250,7 +303,7 @@ impl Core {
 }
 
 /// What the publisher needs of the engine.
-impl super::digests::History for Mailbox<SledStore> {
+impl super::digests::History for Mailbox<DiskStore> {
     fn digests_from(&self, tick: veilpost_packet::time::Tick, limit: usize) -> Vec<Vec<u8>> {
         self.digests(tick, limit).unwrap_or_default()
     }

@@ -1,6 +1,8 @@
-//! Links: from layer-3 mixes come packets, to layer-1 mixes go replies, to entries go digests.
+//! Links: from layer-3 mixes come packets, to layer-1 mixes go replies, to entries go digests. Mailboxes have links to each other,
+//! one for each direction.
 
 use super::{core::Input, metrics::Metrics};
+use crate::engine::FromPeer;
 use std::sync::Arc;
 use tokio::sync::watch;
 use veilpost_daemon::{
@@ -17,7 +19,8 @@ use veilpost_packet::{
 };
 use veilpost_pki::{
     Document,
-    admission::{DropReason, Gate, may_come},
+    admission::{DropReason, Gate, may_come, may_talk},
+    document::Place,
 };
 
 /// Frames that wait for a link: 2.3 MB.
@@ -49,6 +52,27 @@ pub(super) async fn follow_entry(
     }
 }
 
+/// Hands to the core how our link to another mailbox stands; ends with the link.
+pub(super) async fn follow_peer(
+    peer: NodeId,
+    link: u64,
+    mut events: tokio::sync::mpsc::Receiver<Event>,
+    core: std::sync::mpsc::SyncSender<Input>,
+) {
+    while let Some(event) = events.recv().await {
+        let input = match event {
+            Event::Up { .. } => Input::PeerLink(peer, link, true),
+            Event::Down => Input::PeerLink(peer, link, false),
+            Event::Frame(_) => continue,
+        };
+        let core = core.clone();
+        let sent = tokio::task::spawn_blocking(move || core.send(input)).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
+
 /// What the tasks of all links share.
 pub(super) struct Shared {
     pub clock: Clock,
@@ -58,10 +82,11 @@ pub(super) struct Shared {
     pub workers: Workers<(Timestamp, Document)>,
     pub accepted: Accepted,
     pub metrics: Arc<Metrics>,
+    pub core: std::sync::mpsc::SyncSender<Input>,
     pub stopping: watch::Receiver<bool>,
 }
 
-/// Takes links of layer-3 mixes until the endpoint closes or the mailbox stops.
+/// Takes links of layer-3 mixes and of other mailboxes until the endpoint closes or the mailbox stops.
 pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
     let mut stopping = shared.stopping.clone();
     loop {
@@ -71,11 +96,18 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
         };
         let Some(arrival) = arrival else { return };
         let (live, key) = (Arc::clone(&shared.live.borrow()), arrival.peer);
-        let peer = live.peer(&key, may_come).flatten().filter(|_| Hello::decode(arrival.hello.body()).is_ok());
-        match peer.and_then(|id| shared.accepted.take(id)) {
-            Some(held) => {
+        let peer = |allowed: fn(Place, Place) -> bool| {
+            live.peer(&key, allowed).flatten().filter(|_| Hello::decode(arrival.hello.body()).is_ok())
+        };
+        let (mix, mailbox) = (peer(may_come), peer(may_talk));
+        match mix.or(mailbox).and_then(|id| Some((id, shared.accepted.take(id)?))) {
+            Some((id, held)) => {
                 let link = arrival.admit(live.hello());
-                tokio::spawn(read(Arc::clone(&shared), link, key, held));
+                if mix.is_some() {
+                    tokio::spawn(read(Arc::clone(&shared), link, key, held));
+                } else {
+                    tokio::spawn(listen(Arc::clone(&shared), link, key, id, held));
+                }
             }
             None => arrival.refuse(),
         }
@@ -111,6 +143,40 @@ async fn read(shared: Arc<Shared>, link: Link, key: LinkKey, _held: Held) {
             } else if let Err(lost) = shared.workers.submit((now, live.document.clone()), &live.secret, packets) {
                 shared.metrics.dropped(DropReason::Overload).inc_by(lost as u64);
             }
+        }
+    }
+}
+
+/// Reads what another mailbox tells, until its link ends or no live document lists it.
+async fn listen(shared: Arc<Shared>, link: Link, key: LinkKey, id: NodeId, _held: Held) {
+    let Link { receiver, sender: _sender, .. } = link;
+    let mut reading = Reading::new(receiver, &shared.live, &shared.stopping);
+    let mut gate = None;
+    let arrived = (shared.core.clone(), Input::PeerArrival(id));
+    if !matches!(tokio::task::spawn_blocking(move || arrived.0.send(arrived.1)).await, Ok(Ok(()))) {
+        return;
+    }
+    loop {
+        let next = reading.next().await;
+        let (now, live) = (shared.clock.now(), Arc::clone(&shared.live.borrow()));
+        match next {
+            Next::End => return,
+            Next::Epochs if !matches!(live.peer(&key, may_talk), Some(Some(_))) => return,
+            Next::Epochs => gate = None,
+            Next::Frames => {}
+        }
+        let Some(document) = live.documents().in_force(now).or(live.documents().newest()) else { continue };
+        let gate = gate.get_or_insert_with(|| Gate::peer(now, &document.params));
+        let mut items = Vec::new();
+        for frame in reading.batch() {
+            match gate.pass_peer(now, frame) {
+                Ok(told) => items.extend(told.into_iter().map(|item| FromPeer::check(item, &document.network, id))),
+                Err(reason) => drop(shared.metrics.dropped(reason).inc()),
+            }
+        }
+        // What does not fit is told again: a writer repeats, and the next pass finds what is missing.
+        if !reading.batch().is_empty() && shared.core.try_send(Input::Told(id, items)).is_err() {
+            shared.metrics.dropped(DropReason::Overload).inc();
         }
     }
 }

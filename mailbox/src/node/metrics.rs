@@ -29,6 +29,10 @@ pub(super) struct Metrics {
     tombstones: Gauge,
     waiting_replies: Gauge,
     links_down: Gauge,
+    peers_heard: Gauge,
+    peer_items_dropped: Gauge,
+    sweep_looked_at: Gauge,
+    sweep_missing: Gauge,
     tags: Gauge,
     tags_memory: Gauge,
     pub epochs: EpochMetrics,
@@ -46,7 +50,27 @@ impl Metrics {
         registry.register("boxes", "Boxes held", metrics.boxes.clone());
         registry.register("tombstones", "Tombstones held", metrics.tombstones.clone());
         registry.register("waiting_replies", "Replies that wait for their time", metrics.waiting_replies.clone());
-        registry.register("links_down", "Links to mixes and entries that are down", metrics.links_down.clone());
+        registry.register(
+            "links_down",
+            "Links to mixes, entries and mailboxes that are down",
+            metrics.links_down.clone(),
+        );
+        registry.register("peers_heard", "Other mailboxes that are heard", metrics.peers_heard.clone());
+        registry.register(
+            "peer_items_dropped",
+            "Items for other mailboxes that full queues dropped",
+            metrics.peer_items_dropped.clone(),
+        );
+        registry.register(
+            "sweep_looked_at",
+            "Entries that the present or last pass over all boxes has looked at",
+            metrics.sweep_looked_at.clone(),
+        );
+        registry.register(
+            "sweep_missing",
+            "Of these, boxes of which a holder is missing still",
+            metrics.sweep_missing.clone(),
+        );
         registry.register("replay_tags", "Tags in the replay tables of live epochs", metrics.tags.clone());
         registry.register("replay_bytes", "Memory of the replay tables", metrics.tags_memory.clone());
         metrics.epochs.register(&mut registry);
@@ -78,6 +102,11 @@ impl Metrics {
             refused,
             overflow,
             store_failures,
+            copied,
+            handed_over,
+            replaced,
+            repaired,
+            bad_peer_items,
         } = engine.counters();
         let outcomes = [
             ("stored", stored),
@@ -90,6 +119,11 @@ impl Metrics {
             ("refused", refused),
             ("overflow", overflow),
             ("store_failure", store_failures),
+            ("copied", copied),
+            ("handed_over", handed_over),
+            ("replaced", replaced),
+            ("repaired", repaired),
+            ("bad_peer_item", bad_peer_items),
         ];
         for (word, count) in outcomes {
             self.answers.get_or_create_owned(&Word { word }).set(number(count));
@@ -99,5 +133,10 @@ impl Metrics {
         self.tombstones.set(number(usage.tombstones));
         self.waiting_replies.set(number(engine.waiting_replies() as u64));
         self.links_down.set(number(outbound.down() as u64));
+        self.peers_heard.set(number(engine.peers().0 as u64));
+        self.peer_items_dropped.set(number(engine.peer_items_dropped()));
+        let sweep = engine.sweep_progress();
+        self.sweep_looked_at.set(number(sweep.looked_at));
+        self.sweep_missing.set(number(sweep.missing));
     }
 }

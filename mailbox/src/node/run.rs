@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     engine::{Arrived, Mailbox, Request, Terms},
-    sled_store::SledStore,
+    stores,
 };
 use std::{
     collections::BTreeMap,
@@ -92,17 +92,24 @@ impl Node {
             None => None,
         };
         let folder = config.node.data_dir.join("boxes");
-        let store = SledStore::open(&folder).map_err(|error| {
-            Failure::Runtime(format!("{}: {error}; another veilpost-mailbox may be using it", folder.display()))
-        })?;
+        let store = stores::open(stores::EngineName::Sled, &folder).map_err(Failure::runtime)?;
         let limits = veilpost_link::Limits::default();
         let endpoint = Endpoint::bind(config.node.listen, &epochs.keys.link, limits).map_err(Failure::runtime)?;
 
         // Until a document is in force, which comes with the core's first look at the time.
-        let terms = Terms { network: epochs.network, document: DocumentHash::default(), params: Params::standard() };
+        let terms = Terms {
+            network: epochs.network,
+            document: DocumentHash::default(),
+            params: Params::standard(),
+            placement: Vec::new(),
+            copies: 1,
+            durable_copies: 1,
+            listed: std::collections::BTreeSet::new(),
+        };
         let rng = seeded(*keys::fresh().map_err(Failure::runtime)?.expose());
         let signing = own_identity(&config)?;
         let holder = own_identity(&config)?;
+        let me = signing.node_id();
         let engine = Mailbox::new(clock.now(), signing, terms, config.store.limits(), store, rng);
         let metrics = Arc::new(metrics);
         let (inputs, received) = mpsc::sync_channel(INPUTS);
@@ -115,7 +122,7 @@ impl Node {
             live: Arc::new(LiveEpochs::default()),
             listed: false,
             clock,
-            outbound: Outbounds::new(&endpoint, &epochs.live(), inputs.clone()),
+            outbound: Outbounds::new(&endpoint, me, &epochs.live(), inputs.clone()),
             publisher: Publisher::default(),
             metrics: Arc::clone(&metrics),
             folder: config.node.data_dir.clone(),
@@ -136,6 +143,7 @@ impl Node {
             workers,
             accepted: Accepted::default(),
             metrics,
+            core: inputs.clone(),
             stopping: stopping.clone(),
         };
         let core = inputs.clone();
@@ -187,7 +195,7 @@ impl Node {
         };
         let core = ended.map_err(|_| Failure::Runtime("the mailbox's thread ended by a fault of its own".into()))??;
         let Core { outbound, memory, .. } = core;
-        tokio::join!(outbound.mixes.close(CLOSE), outbound.entries.close(CLOSE));
+        tokio::join!(outbound.mixes.close(CLOSE), outbound.entries.close(CLOSE), outbound.peers.close(CLOSE));
         self.endpoint.close(CLOSE).await;
         for memory in memory.into_values() {
             memory.log.close().map_err(Failure::runtime)?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use veilpost_mailbox::{
     engine::{Arrived, Limits, Mailbox, Request, Terms},
-    store::{BoxStore, Change, Held, Result, StoreError, Usage},
+    store::{BoxStore, Change, Cursor, Held, Result, Series, StoreError, Usage, Waiting, Walked},
 };
 use veilpost_packet::{
     boxes::{BoxClass, BoxTag, BoxTerms, SealedBox, StreamRoot},
@@ -37,6 +37,19 @@ pub(crate) struct Rig<S> {
     commands: u64,
 }
 
+/// Of a network with this mailbox alone.
+pub(crate) fn terms(params: &Params) -> Terms {
+    Terms {
+        network: NETWORK,
+        document: DOCUMENT,
+        params: params.clone(),
+        placement: vec![secret().node_id()],
+        copies: 1,
+        durable_copies: 1,
+        listed: [secret().node_id()].into(),
+    }
+}
+
 pub(crate) fn secret() -> SigningSecret {
     SigningSecret::from_seed(&[7; 32])
 }
@@ -54,15 +67,20 @@ pub(crate) fn number(surb: &Surb) -> u64 {
 
 impl<S: BoxStore> Rig<S> {
     pub(crate) fn new(store: S) -> Self {
-        let limits = Limits { quota_bytes: 1 << 30, free_disk_floor: 0 };
+        let limits = Limits { quota_bytes: 1 << 30, bucket_bytes: u64::MAX, free_disk_floor: 0 };
         let mut rig = Self { engine: None, now: START, params: Params::standard(), limits, commands: 0 };
         rig.start(store).unwrap();
         rig
     }
 
     fn start(&mut self, store: S) -> Result<()> {
-        let terms = Terms { network: NETWORK, document: DOCUMENT, params: self.params.clone() };
-        self.engine = Some(Mailbox::new(self.now, secret(), terms, self.limits, store, seeded([3; 32]))?);
+        let terms = terms(&self.params);
+        let engine = Mailbox::new(self.now, secret(), terms, self.limits, store, seeded([3; 32]))?;
+        let engine = self.engine.insert(engine);
+        // It knows that it is alone, and that nothing was decided elsewhere, once it has gone through its boxes.
+        for step in 0..3 {
+            engine.poll_sweep(self.now + Duration::from_secs(step))?;
+        }
         Ok(())
     }
 
@@ -194,29 +212,38 @@ impl<S: BoxStore> BoxStore for Faulty<S> {
         self.inner.apply(changes)
     }
 
-    fn expire(&mut self, today: Day, limit: usize) -> Result<usize> {
+    fn expire(&mut self, today: Day) -> Result<usize> {
         check(self.expire_fails)?;
-        self.inner.expire(today, limit)
+        self.inner.expire(today)
     }
 
-    fn drop_digests(&mut self, oldest: Tick) -> Result<()> {
+    fn waiting(&self, limit: usize) -> Result<Vec<Waiting>> {
+        self.inner.waiting(limit)
+    }
+
+    fn walk(&self, after: Option<Cursor>, limit: usize) -> Result<Vec<Walked>> {
+        check(self.reads_fail)?;
+        self.inner.walk(after, limit)
+    }
+
+    fn records(&self, series: Series, from: u32, limit: usize) -> Result<Vec<(u32, Vec<u8>)>> {
+        self.inner.records(series, from, limit)
+    }
+
+    fn newest(&self, series: Series) -> Result<Option<(u32, Vec<u8>)>> {
+        self.inner.newest(series)
+    }
+
+    fn drop_records(&mut self, series: Series, before: u32) -> Result<()> {
         check(self.drop_fails)?;
-        self.inner.drop_digests(oldest)
-    }
-
-    fn unannounced(&self, limit: usize) -> Result<Vec<BoxTag>> {
-        self.inner.unannounced(limit)
-    }
-
-    fn digests(&self, from: Tick, limit: usize) -> Result<Vec<Vec<u8>>> {
-        self.inner.digests(from, limit)
-    }
-
-    fn newest_digest(&self) -> Result<Option<Vec<u8>>> {
-        self.inner.newest_digest()
+        self.inner.drop_records(series, before)
     }
 
     fn usage(&self) -> Usage {
         self.inner.usage()
+    }
+
+    fn usage_of(&self, bucket: Day) -> Usage {
+        self.inner.usage_of(bucket)
     }
 }

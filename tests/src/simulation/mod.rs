@@ -130,6 +130,10 @@ enum Message {
         from: usize,
         bytes: Arc<[u8]>,
     },
+    Peer {
+        from: usize,
+        frame: Frame,
+    },
     /// As a value: its signatures were checked or made where it comes from, and checking takes a third of the time.
     Council {
         from: usize,
@@ -420,6 +424,10 @@ impl Simulation {
                 self.deliver_to_client(client, session, &frame);
             }
             (Who::Relay(relay), Message::Digest { from, bytes }) => self.deliver_digest(relay, from, &bytes),
+            (Who::Mailbox(mailbox), Message::Peer { from, frame }) => {
+                self.note(to, 5, frame.as_bytes().len());
+                self.deliver_to_mailbox(mailbox, from, &frame);
+            }
             (Who::Authority(authority), Message::Council { from, message }) => {
                 self.note(to, 2, message.encode().len());
                 self.deliver_to_authority(authority, from, message);

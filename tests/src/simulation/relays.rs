@@ -5,9 +5,13 @@ use super::{
     node::{Changed, Exchange, Node},
 };
 use rand::Rng as _;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use veilpost_mailbox::{
-    engine::{Arrived, Counters, Limits as MailboxLimits, Mailbox, Request, Terms},
+    engine::{Arrived, Counters, FromPeer, Limits as MailboxLimits, Mailbox, Request, Terms},
     memory::MemoryStore,
 };
 use veilpost_mixnode::{Engine, Limits, Origin};
@@ -16,15 +20,23 @@ use veilpost_packet::{
     digest::SignedDigest,
     frame::{Flags, Frame, FrameKind, Want},
     ids::{NodeId, SessionAddress},
+    peer::PeerBody,
     random::fork,
     replay::{TagKey, TagTable},
     sphinx::{Packet, Unwrapped, unwrap},
     time::{Epoch, Timestamp},
 };
-use veilpost_pki::{Documents, admission::may_go, document::Place, wire};
+use veilpost_pki::{
+    Documents,
+    admission::{may_go, may_talk},
+    document::Place,
+    wire,
+};
 
 /// Digests that an entry fetches at once when it lacks some.
 const DIGESTS_AT_ONCE: usize = 4_096;
+/// How soon a mailbox notices that another is gone or there.
+const NOTICED_LINKS: Duration = Duration::from_secs(1);
 /// Nodes look at their errands this often at least, as they do after a failure.
 const SHORTEST: Duration = Duration::from_millis(50);
 
@@ -41,11 +53,22 @@ pub(super) struct MailboxNode {
     pub(super) memory: BTreeMap<Epoch, (TagKey, TagTable)>,
     /// The document in force lists it.
     listed: bool,
+    /// Other mailboxes that it has a link to, and when it looks again.
+    linked: BTreeSet<usize>,
+    next_links: Timestamp,
 }
 
 impl MailboxNode {
     pub(super) fn new(node: Node) -> Self {
-        Self { node, engine: None, store: Some(MemoryStore::default()), memory: BTreeMap::new(), listed: false }
+        Self {
+            node,
+            engine: None,
+            store: Some(MemoryStore::default()),
+            memory: BTreeMap::new(),
+            listed: false,
+            linked: BTreeSet::new(),
+            next_links: Timestamp::ZERO,
+        }
     }
 }
 
@@ -82,6 +105,8 @@ impl Simulation {
             Who::Mailbox(number) => {
                 let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
                 mailbox.memory.clear();
+                mailbox.linked.clear();
+                mailbox.next_links = Timestamp::ZERO;
                 if let Some(engine) = mailbox.engine.take() {
                     mailbox.store = Some(engine.into_store());
                 }
@@ -368,13 +393,18 @@ impl Simulation {
         }
         let wake = self.poll_node(who);
         self.follow_terms(number);
+        self.follow_links(number);
         let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
         let (id, skew, local) = (mailbox.node.id, mailbox.node.skew, mailbox.node.skew.local(self.now));
         let Some(engine) = &mut mailbox.engine else { return wake };
+        // A full disk: it is done again when there is room.
+        let _ = engine.poll_sweep(local);
+        let frames: Vec<_> = std::iter::from_fn(|| engine.poll_peer_frame(local)).collect();
         // A full disk: the same tags are published when there is room.
         let digest = if mailbox.listed { engine.poll_digest(local).unwrap_or_default() } else { None };
         let replies: Vec<_> = std::iter::from_fn(|| engine.poll_reply(local)).collect();
-        let due = if mailbox.listed { Some(engine.next_wake()) } else { engine.next_reply() };
+        let digest_due = if mailbox.listed { engine.next_digest() } else { Timestamp::FAR_FUTURE };
+        let due = engine.next_wake().min(digest_due);
         let reach = if replies.is_empty() { Default::default() } else { mailbox.node.next_nodes(may_go) };
         let entries = digest.as_ref().map(|_| mailbox.node.next_nodes(|_, to| to == Place::Entry));
         for (epoch, surb, plaintext) in replies {
@@ -391,7 +421,62 @@ impl Simulation {
                 self.send(who, to, Message::Digest { from: number, bytes: bytes.clone() });
             }
         }
-        wake.min(due.map_or(Timestamp::FAR_FUTURE, |due| skew.global(due)))
+        for (to, frame) in frames {
+            let to = self.by_id.get(&to).copied().expect("all nodes are known by id");
+            self.send(who, to, Message::Peer { from: number, frame });
+        }
+        wake.min(skew.global(due))
+    }
+
+    /// Links to other mailboxes come up and go down as nodes do.
+    fn follow_links(&mut self, number: usize) {
+        let (now, who) = (self.now, Who::Mailbox(number));
+        let mailbox = self.mailboxes.get(number).expect("a mailbox");
+        if now < mailbox.next_links || mailbox.engine.is_none() {
+            return;
+        }
+        let others = mailbox.node.next_nodes(may_talk);
+        let others = others.into_iter().filter_map(|id| match self.by_id.get(&id) {
+            Some(Who::Mailbox(other)) if *other != number => Some((*other, id)),
+            _ => None,
+        });
+        let there = |other: &usize| self.node(Who::Mailbox(*other)).up && !self.is_cut(who, Who::Mailbox(*other));
+        let others: BTreeMap<_, _> = others.filter(|(other, _)| there(other)).collect();
+        let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
+        mailbox.next_links = now + NOTICED_LINKS;
+        let (local, own) = (mailbox.node.skew.local(now), mailbox.node.id);
+        let engine = mailbox.engine.as_mut().expect("asked above");
+        let before = std::mem::take(&mut mailbox.linked);
+        for gone in before.iter().filter(|other| !others.contains_key(other)) {
+            if let Some((id, _)) = self.by_id.iter().find(|(_, who)| **who == Who::Mailbox(*gone)) {
+                engine.handle_peer_link(local, id, false);
+            }
+        }
+        let mut new = Vec::new();
+        for (other, id) in others.iter().filter(|(other, _)| !before.contains(other)) {
+            engine.handle_peer_link(local, id, true);
+            new.push(*other);
+        }
+        mailbox.linked = others.into_keys().collect();
+        for other in new {
+            let other = self.mailboxes.get_mut(other).expect("a mailbox");
+            let local = other.node.skew.local(now);
+            if let Some(engine) = &mut other.engine {
+                engine.handle_peer_arrival(local, &own);
+            }
+        }
+    }
+
+    pub(super) fn deliver_to_mailbox(&mut self, to: usize, from: usize, frame: &Frame) {
+        let (now, network) = (self.now, self.authorities.network());
+        let from = self.node(Who::Mailbox(from)).id;
+        let mailbox = self.mailboxes.get_mut(to).expect("a mailbox");
+        let local = mailbox.node.skew.local(now);
+        let Some(engine) = &mut mailbox.engine else { return };
+        let items = PeerBody::decode(frame.body()).expect("mailboxes speak well");
+        let items = items.into_iter().map(|item| (from, FromPeer::check(item, &network, from))).collect();
+        engine.handle_peer_heard(local, &from);
+        engine.handle(local, Vec::new(), items);
     }
 
     /// The mailbox works by the document in force; its engine begins with the first.
@@ -405,13 +490,13 @@ impl Simulation {
             return;
         };
         mailbox.listed = mailbox.memory.contains_key(&document.epoch);
-        let terms = || Terms { network: document.network, document: document.hash(), params: document.params.clone() };
+        let terms = || Terms::of(document.hash(), document);
         match &mut mailbox.engine {
             Some(engine) if engine.terms().document != document.hash() => engine.set_terms(local, terms()),
             Some(_) => {}
             None => {
                 let store = mailbox.store.take().expect("a store is in the engine or beside it");
-                let limits = MailboxLimits { quota_bytes: 1 << 30, free_disk_floor: 0 };
+                let limits = MailboxLimits { quota_bytes: 1 << 30, bucket_bytes: 1 << 28, free_disk_floor: 0 };
                 let (terms, rng) = (terms(), fork(&mut self.rng));
                 let engine = Mailbox::new(local, mailbox.node.secret(), terms, limits, store, rng);
                 mailbox.engine = Some(engine.expect("the store is good"));

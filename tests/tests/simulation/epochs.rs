@@ -16,7 +16,7 @@ fn hasty() -> Params {
         tick: 4 * SECOND,
         day: 3_600 * SECOND,
         hop_delay: 100 * MS,
-        reply_floor: 50 * MS,
+        reply_floor: 2_500 * MS,
         send_gap: 2_300 * MS,
         get_gap: 3_000 * MS,
         loop_gap: 30 * SECOND,
@@ -27,6 +27,7 @@ fn hasty() -> Params {
         hurry: 4,
         document_life: 8,
         placement_notice: 3,
+        peer_gap: 250 * MS,
         ..Params::standard()
     }
 }
