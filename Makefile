@@ -51,5 +51,6 @@ bench: deps
 	$(CARGO) build --workspace --release
 	$(TARGET)/release/bench-mix
 	$(TARGET)/release/bench-mailbox
+	$(TARGET)/release/bench-store
 	$(TARGET)/release/bench-network
 	$(TARGET)/release/bench-directory

@@ -5,6 +5,7 @@
 //! | `bench-mix` | CPU per packet of a whole mix, against the bare unwrap; throughput; added latency |
 //! | `bench-directory` | size and cost of network documents; a voting round's processor time and traffic; replay memory |
 //! | `bench-mailbox` | durable Puts and Gets a second of engine and store, against bare sled |
+//! | `bench-store` | the mailbox's two stores, side by side, as a Markdown table |
 //! | `bench-network` | memory, idle CPU and times of delivery on a network of real processes |
 //!
 //! Medians over repeats throughout, and ratios within one run, since a shared machine's speed differs from hour to hour. A

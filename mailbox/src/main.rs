@@ -1,18 +1,68 @@
 //! `veilpost-mailbox`: keeps boxes and hands them out.
 
-use clap::Parser;
-use std::process::ExitCode;
-use veilpost_daemon::command::{Command, execute};
-use veilpost_mailbox::node::Node;
+use clap::{Parser, Subcommand};
+use std::{
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+use veilpost_daemon::{
+    command::{Command, execute},
+    stop::{self, Failure},
+};
+use veilpost_mailbox::{
+    node::{Config, Node},
+    stores::{
+        EngineName, FOLDER,
+        migrate::{Step, migrate},
+    },
+};
 
 /// A mailbox of a Veilpost network. Exit codes: 0 done, 1 failed while running, 2 usage or configuration.
 #[derive(Parser)]
 #[command(name = "veilpost-mailbox", version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Mine,
+}
+
+#[derive(Subcommand)]
+enum Mine {
+    #[command(flatten)]
+    Relay(Command),
+    /// Move the boxes to the other database engine, while the mailbox is stopped. Needs free space for a second copy; may be cut
+    /// off and run again at any time.
+    #[command(
+        after_help = "Example, with the mailbox stopped:\n  veilpost-mailbox migrate-store --config mailbox.toml --to redb\n\
+                            then set engine = \"redb\" under [store] in mailbox.toml and start it again."
+    )]
+    MigrateStore {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+        /// The engine to move to: sled or redb.
+        #[arg(long, value_name = "ENGINE")]
+        to: EngineName,
+    },
 }
 
 fn main() -> ExitCode {
-    execute::<Node>(Arguments::parse().command)
+    match Arguments::parse().command {
+        Mine::Relay(command) => execute::<Node>(command),
+        Mine::MigrateStore { config, to } => stop::exit(move_store(&config, to)),
+    }
+}
+
+fn move_store(config: &Path, to: EngineName) -> Result<(), Failure> {
+    let folder = Config::load(config)?.node.data_dir.join(FOLDER);
+    // If standard output is gone there is nobody to tell; the move goes on.
+    let say = |line: String| drop(writeln!(io::stdout(), "{line}"));
+    let moved = migrate(&folder, to, &mut |step: &Step| say(step.to_string())).map_err(Failure::runtime)?;
+    say(format!(
+        "{}: {} {to}; set engine = \"{to}\" under [store] in {}",
+        folder.display(),
+        if moved { "is now a store of" } else { "was already a store of" },
+        config.display()
+    ));
+    Ok(())
 }

@@ -18,7 +18,7 @@ use veilpost_bench::{Options, Report, Result, Row, median, percentile, process};
 use veilpost_daemon::{clock::Clock, keys};
 use veilpost_mailbox::{
     engine::{Arrived, Limits, Mailbox, Request, Terms},
-    sled_store::SledStore,
+    stores::{self, DiskStore, EngineName},
 };
 use veilpost_packet::{
     boxes::{BoxClass, BoxTerms, SealedBox, StreamRoot},
@@ -46,7 +46,7 @@ struct Arguments {
 const BATCHES: [(usize, usize); 3] = [(1, 800), (16, 3_200), (128, 6_400)];
 const ROUNDS: usize = 5;
 /// sled's cache in the mailbox's own store.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+const CACHE_BYTES: u64 = stores::kv::CACHE_BYTES as u64;
 const NETWORK: NetworkId = NetworkId([1; 32]);
 const EPOCH: Epoch = Epoch(1);
 const DOCUMENT: DocumentHash = DocumentHash([2; 8]);
@@ -85,7 +85,7 @@ fn seal(count: usize, expiry: Day) -> Result<Vec<SealedBox>> {
 
 /// The engine on its store.
 struct Engine {
-    mailbox: Mailbox<SledStore>,
+    mailbox: Mailbox<DiskStore>,
     clock: Clock,
     surb: Surb,
 }
@@ -93,9 +93,9 @@ struct Engine {
 impl Engine {
     fn open(folder: &Path, clock: Clock) -> Result<Self> {
         let terms = Terms { network: NETWORK, document: DOCUMENT, params: Params::standard() };
-        let limits = Limits { quota_bytes: 1 << 40, free_disk_floor: 0 };
+        let limits = Limits { quota_bytes: 1 << 40, bucket_bytes: 1 << 40, free_disk_floor: 0 };
         let secret = holder();
-        let store = SledStore::open(folder)?;
+        let store = stores::open(EngineName::Sled, folder)?;
         let mailbox = Mailbox::new(clock.now(), secret, terms, limits, store, seeded([4; 32]))?;
         // One reply block serves all: what follows from it is the node's work.
         let hop = Hop { address: [5; 32], key: SphinxSecret::from_seed([5; 32]).public() };

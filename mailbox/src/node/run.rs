@@ -92,7 +92,7 @@ impl Node {
             None => None,
         };
         let folder = config.node.data_dir.join("boxes");
-        let store = stores::open(stores::EngineName::Sled, &folder).map_err(Failure::runtime)?;
+        let store = stores::open(config.store.engine, &folder).map_err(Failure::runtime)?;
         let limits = veilpost_link::Limits::default();
         let endpoint = Endpoint::bind(config.node.listen, &epochs.keys.link, limits).map_err(Failure::runtime)?;
 

@@ -165,7 +165,7 @@ impl<K: KeyValue> BucketStore<K> {
     }
 
     fn small(&self, bucket: Day, id: &BoxId) -> Result<Option<Small>> {
-        let Some(shelf) = self.buckets.get(&bucket) else { return Ok(None) };
+        let Some(shelf) = self.buckets.get(&bucket).filter(|shelf| shelf.may_have(id)) else { return Ok(None) };
         shelf.get(&small_key(id))?.map(|bytes| Small::decode(&bytes)).transpose()
     }
 
@@ -194,7 +194,7 @@ impl<K: KeyValue> BucketStore<K> {
 impl<K: KeyValue> BoxStore for BucketStore<K> {
     fn get(&self, id: &BoxId) -> Result<Option<Held>> {
         let key = small_key(id);
-        for (day, shelf) in self.buckets.iter().rev() {
+        for (day, shelf) in self.buckets.iter().rev().filter(|(_, shelf)| shelf.may_have(id)) {
             let held = shelf.with(|open| {
                 let Some(small) = value(open, &key)? else { return Ok(None) };
                 Small::decode(&small)?.with(id, *day, || value(open, &body_key(id))).map(Some)

@@ -15,6 +15,7 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use veilpost_packet::time::Day;
 
@@ -29,6 +30,11 @@ pub(super) const MAIN: &str = "main";
 const MAGIC: &str = "veilpost-store 1 ";
 /// Longest file `engine` that is read.
 const ENGINE_BYTES_MAX: u64 = 64;
+
+/// How often, and after which waits, a lock is tried: 1 s in all. A mailbox that ends, and a process that is being started by the
+/// one that had the lock, hold it a moment longer.
+const LOCK_TRIES: usize = 100;
+const LOCK_WAIT: Duration = Duration::from_millis(10);
 
 /// A store's folder, locked against other processes while this value lives.
 #[derive(Debug)]
@@ -109,11 +115,14 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
     let file = path.join(LOCK);
     let lock = File::create(&file).map_err(|error| OpenError::io(&file, error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(fs::TryLockError::WouldBlock) => Err(OpenError::InUse(path.into())),
-        Err(fs::TryLockError::Error(error)) => Err(OpenError::io(&file, error)),
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
+            Err(fs::TryLockError::Error(error)) => return Err(OpenError::io(&file, error)),
+        }
     }
+    Err(OpenError::InUse(path.into()))
 }
 
 /// Which engine wrote the store; `None` if nobody has yet.

@@ -9,6 +9,7 @@
 //! | [`sled`], [`redb`] | the engines |
 //! | [`buckets`] | the store over any engine |
 //! | `shelf` | one open database, opened again after a failure |
+//! | `filter` | which ids a bucket does not hold, without a look at the disk |
 //! | `entry` | the layout of entries |
 //! | `folder` | the layout of the folder |
 //! | [`migrate`] | from one engine to another |
@@ -16,6 +17,7 @@
 
 pub mod buckets;
 mod entry;
+mod filter;
 mod folder;
 pub mod kv;
 pub mod migrate;
@@ -36,6 +38,9 @@ use veilpost_packet::{ids::BoxId, time::Day};
 /// Buckets of a store at most: network parameters let boxes live for 60 days, and the mailbox's engine refuses what expires later
 /// than that after today. Who could push more is a fault of ours, and fails.
 pub const BUCKETS_MAX: usize = 64;
+
+/// Where a mailbox keeps its store, under its data folder.
+pub const FOLDER: &str = "boxes";
 
 /// A database engine, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]

@@ -1,7 +1,8 @@
 //! One open database, which is closed after a failure and opened again before anybody reads it.
 
 use super::{
-    entry::{COUNTS, decode_usage, encode_usage, opened, sealed},
+    entry::{COUNTS, SMALL, decode_usage, encode_usage, id_of, opened, sealed},
+    filter::Filter,
     folder::{Folder, sync_tree},
     kv::{Batch, KeyValue, Pair, io_failed},
 };
@@ -11,6 +12,7 @@ use std::{
     path::PathBuf,
     sync::{Mutex, MutexGuard, PoisonError},
 };
+use veilpost_packet::ids::BoxId;
 
 /// A database of a store and its counts.
 #[derive(Debug)]
@@ -26,7 +28,13 @@ struct State<K> {
     open: Option<K>,
     /// As of the last batch that was made.
     usage: Usage,
+    /// Every id that is or was here; ids of batches that failed are in it too. `None` if they could not all be read: then every
+    /// question goes to the disk.
+    ids: Option<Filter>,
 }
+
+/// Keys read at once while the ids are gathered.
+const GATHER: usize = 4_096;
 
 /// How a batch changes the counts.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,9 +59,22 @@ impl<K: KeyValue> Shelf<K> {
 
     /// Opens a database.
     pub(super) fn open(folder: &Folder, name: &str) -> Result<Self> {
-        let shelf = Self { path: folder.place(name), state: Mutex::new(State { open: None, usage: Usage::default() }) };
+        let state = State { open: None, usage: Usage::default(), ids: None };
+        let shelf = Self { path: folder.place(name), state: Mutex::new(state) };
+        // A damaged place must not keep what lies elsewhere from being served.
+        let ids = match shelf.with(gather) {
+            Ok(ids) => Some(ids),
+            Err(StoreError::Damaged(_)) => None,
+            Err(error) => return Err(error),
+        };
         shelf.with(|_| Ok(()))?;
+        shelf.lock().ids = ids;
         Ok(shelf)
+    }
+
+    /// False if no entry of this id is here, which is said without a look at the disk.
+    pub(super) fn may_have(&self, id: &BoxId) -> bool {
+        self.lock().ids.as_ref().is_none_or(|ids| ids.may_have(id))
     }
 
     /// The value under a key.
@@ -98,6 +119,10 @@ impl<K: KeyValue> Shelf<K> {
         if usage != state.usage {
             put(&mut batch, COUNTS.to_vec(), encode_usage(&usage));
         }
+        if let Some(ids) = &mut state.ids {
+            let small = batch.0.iter().filter(|(key, value)| key.starts_with(SMALL.0) && value.is_some());
+            small.filter_map(|(key, _)| id_of(key).ok()).for_each(|id| ids.add(&id));
+        }
         let result = caught(|| open.write(&batch, durable));
         match result {
             Ok(()) => (state.open, state.usage) = (Some(open), usage),
@@ -136,6 +161,19 @@ impl<K: KeyValue> Shelf<K> {
     fn lock(&self) -> MutexGuard<'_, State<K>> {
         // A panic under the lock leaves the state without an open database, which is a state to go on from.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All ids of a database.
+fn gather<K: KeyValue>(open: &mut K) -> Result<Filter> {
+    let (mut ids, mut from) = (Filter::default(), SMALL.0.to_vec());
+    loop {
+        let pairs = open.range(&from, SMALL.1, GATHER)?;
+        for (key, _) in &pairs {
+            ids.add(&id_of(key)?);
+        }
+        let Some((last, _)) = pairs.last() else { return Ok(ids) };
+        from = [&last[..], &[0]].concat();
     }
 }
 

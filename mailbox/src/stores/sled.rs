@@ -2,7 +2,11 @@
 
 use super::kv::{Batch, CACHE_BYTES, KeyValue, Pair, io_failed};
 use crate::store::{Result, StoreError};
-use std::path::Path;
+use std::{fs, io, path::Path, time::Duration};
+
+/// How often, and after which waits, a database is tried that is still held by an earlier use: 2 s in all.
+const LETS_GO_TRIES: usize = 400;
+const LETS_GO: Duration = Duration::from_millis(5);
 
 /// A sled database.
 #[derive(Debug)]
@@ -10,12 +14,23 @@ pub struct Sled(sled::Db);
 
 impl KeyValue for Sled {
     fn open(path: &Path) -> Result<Self> {
+        remove_half_written_snapshots(path).map_err(|error| io_failed(&error))?;
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(CACHE_BYTES as u64)
             // Flushes are ours, before every answer; the background one would add unasked disk work.
             .flush_every_ms(None);
-        config.open().map(Self).map_err(failed)
+        // Threads of sled that still hold a database which has just been dropped let go of it soon. No other process has it: the
+        // store's folder is locked.
+        for _ in 0..LETS_GO_TRIES {
+            match config.open() {
+                Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                    std::thread::sleep(LETS_GO);
+                }
+                other => return other.map(Self).map_err(failed),
+            }
+        }
+        Err(StoreError::Failed("sled does not let go of a database that was closed".into()))
     }
 
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -46,6 +61,23 @@ impl KeyValue for Sled {
         }
         Ok(())
     }
+}
+
+/// sled 0.34 writes a snapshot of its page table to `snap.N.generating` and renames it, but looks for another ending than this when
+/// it leaves out unfinished ones: after a crash or a full disk in that moment it would take one for the newest snapshot and find
+/// the database damaged. A snapshot only spares it reading its log.
+fn remove_half_written_snapshots(path: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(file)?;
+        }
+    }
+    Ok(())
 }
 
 fn failed(error: sled::Error) -> StoreError {
