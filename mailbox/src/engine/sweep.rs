@@ -103,15 +103,16 @@ impl<S: BoxStore> Mailbox<S> {
     /// If the store fails; the step is done again later.
     pub fn poll_sweep(&mut self, now: Timestamp) -> Result<(), StoreError> {
         self.look_at_peers(now);
-        self.keep_tenure()?;
-        self.settle()?;
         if now < self.sweep.next {
             return Ok(());
         }
         if !self.sweep.progress.running {
             self.sweep.start(now);
         }
+        // Whatever fails below is done again later, and not at once.
         self.sweep.next = now + GAP;
+        self.keep_tenure()?;
+        self.settle()?;
         let step = self.store.walk(self.sweep.cursor, STEP)?;
         let (last, mut work) = (step.len() < STEP, 0);
         let mut cut_off = false;
@@ -147,7 +148,7 @@ impl<S: BoxStore> Mailbox<S> {
         self.sweep.progress.running = false;
         self.sweep.passes = self.sweep.passes.saturating_add(1);
         self.sweep.cursor = None;
-        self.sweep.next = now + params.hurry(if done { REST } else { AGAIN });
+        self.sweep.next = now + params.hurry(if done && !self.syncing { REST } else { AGAIN });
         self.sweep.done = done;
         self.tell_all();
     }
