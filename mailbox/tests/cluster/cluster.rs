@@ -90,6 +90,16 @@ pub(crate) struct Node {
     pub(crate) slow: Duration,
 }
 
+impl Node {
+    fn next_wake(&self) -> Timestamp {
+        match &self.engine {
+            Some(engine) if !self.hung && self.listed => engine.next_wake().min(engine.next_digest()),
+            Some(engine) if !self.hung => engine.next_wake(),
+            _ => Timestamp::FAR_FUTURE,
+        }
+    }
+}
+
 /// What happened outside: answers and digests.
 #[derive(Debug)]
 pub(crate) enum Seen {
@@ -299,24 +309,23 @@ impl Cluster {
         let mut seen = Vec::new();
         while seen.is_empty() && self.now < until {
             let arrival = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let wakes = self.nodes.iter().filter(|node| !node.hung).filter_map(|node| {
-                let engine = node.engine.as_ref()?;
-                Some(if node.listed { engine.next_wake().min(engine.next_digest()) } else { engine.next_wake() })
-            });
-            let next = wakes.chain(arrival).chain([self.next_links]).fold(until, Timestamp::min);
+            let wakes: Vec<_> = self.nodes.iter().map(Node::next_wake).collect();
+            let next = wakes.iter().copied().chain(arrival).chain([self.next_links]).fold(until, Timestamp::min);
             self.now = next.max(self.now + Duration::from_nanos(1));
             if self.now >= self.next_links {
                 self.follow_links();
             }
-            self.deliver();
-            for number in 0..self.nodes.len() {
+            let mut busy = self.deliver();
+            busy.extend((0..wakes.len()).filter(|number| wakes[*number] <= self.now));
+            for number in busy {
                 self.poll(number, &mut seen);
             }
         }
         seen
     }
 
-    fn deliver(&mut self) {
+    /// Hands over what has arrived; returns to whom.
+    fn deliver(&mut self) -> BTreeSet<usize> {
         let mut commands: BTreeMap<usize, Vec<Arrived>> = BTreeMap::new();
         let mut items: BTreeMap<usize, Vec<(NodeId, FromPeer)>> = BTreeMap::new();
         while let Some(entry) = self.queue.first_entry().filter(|entry| entry.key().0 <= self.now) {
@@ -345,15 +354,15 @@ impl Cluster {
                 }
             }
         }
-        for number in 0..self.nodes.len() {
+        let busy: BTreeSet<_> = commands.keys().chain(items.keys()).copied().collect();
+        for number in &busy {
             let (commands, items) =
-                (commands.remove(&number).unwrap_or_default(), items.remove(&number).unwrap_or_default());
-            if !(commands.is_empty() && items.is_empty())
-                && let Some(engine) = &mut self.nodes[number].engine
-            {
+                (commands.remove(number).unwrap_or_default(), items.remove(number).unwrap_or_default());
+            if let Some(engine) = &mut self.nodes[*number].engine {
                 engine.handle(self.now, commands, items);
             }
         }
+        busy
     }
 
     fn request(&self, to: usize, command: Command) -> Request {

@@ -51,9 +51,6 @@ impl Faults {
         let who = cluster.random(MAILBOXES);
         if self.present.is_none() && self.lost == 0 && cluster.chance(0.5) {
             self.present = self.begin(cluster, who).map(|fault| (fault, steps));
-            if std::env::var("DBG").is_ok() {
-                eprintln!("{:?} {:?} {:?}", cluster.now, self.present, self.lost);
-            }
         }
         let (one, other) = (cluster.random(MAILBOXES), cluster.random(MAILBOXES));
         if self.cut.is_none() && one != other && cluster.chance(0.2) {
