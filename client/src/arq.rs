@@ -2,7 +2,7 @@
 //!
 //! Copies and repeats do not depend on losses, so that an observer who drops a packet learns nothing from what follows:
 //! every box, real or decoy, is sent 1 + G times whatever is answered (G geometric, mean 1), and every answered Get is asked
-//! again with probability 1/8. Only a box that is still unreceipted after its copies, and a Get without any answer, go on.
+//! again with probability 1/8. Only a box that is not stored after its copies, and a Get without any answer, go on.
 
 use std::time::Duration;
 use veilpost_packet::{
@@ -16,8 +16,11 @@ const COPY_GAP_FLOOR: Duration = Duration::from_secs(30);
 const COPY_GAP_MEAN: Duration = Duration::from_secs(30);
 /// Mean number of planned copies beyond the first sending.
 const COPIES_MEAN: f64 = 1.0;
-/// Mean gap before sending again what no mailbox has signed for after all planned copies.
+/// Mean gap before sending again what is not stored after all planned copies; doubled with each such sending, up to
+/// [`RESEND_MAX`], so that what piles up in an outage does not take every upkeep tick.
 const RESEND_MEAN: Duration = Duration::from_secs(600);
+/// Longest mean of that gap.
+const RESEND_MAX: Duration = Duration::from_secs(3_600);
 /// Fixed part of the gap before a repeated Get.
 const REPEAT_GAP_FLOOR: Duration = Duration::from_secs(60);
 /// Mean of the exponential part of the gap before a repeated Get.
@@ -26,8 +29,19 @@ const REPEAT_GAP_MEAN: Duration = Duration::from_secs(300);
 const REPEAT_ONE_IN: u32 = 8;
 /// Quick tries of one Get: two for each of two holders. A single holder gets them all while K is 1.
 pub const QUICK_GETS: u32 = 4;
-/// Mean gap before a Get that stays unanswered after its quick tries.
+/// Tries of one Get that fit, with the quick ones, into the two hours that a message waits for earlier ones
+/// (`core::holding`): the quick four take 18 minutes on average, the further six 66 more, and of ten nine are out within the
+/// two hours. If a try fails once in three times, whatever the reason, nine fail together once in 20,000 boxes; the four of
+/// before failed once in 80. What lies between is what a conversation loses when its session has gone on without them.
+pub const HELD_GETS: u32 = 10;
+/// Fixed part and mean of the rest of the gap between those.
+const HELD_GET_GAP: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
+/// Tries after which the gap grows once more, so that the last reach over a week's outage.
+const PATIENT_GETS: u32 = 14;
+/// Mean gap before a Get that stays unanswered after those tries.
 const SLOW_GET_MEAN: Duration = Duration::from_secs(6 * 3_600);
+/// Mean gap before the last ones.
+const LAST_GET_MEAN: Duration = Duration::from_secs(24 * 3_600);
 /// Mean gap before asking again for what was asked for before a restart.
 const RESUME_MEAN: Duration = Duration::from_secs(60);
 /// Askings of one box in all, whatever restarts happen in between. A mailbox that watches the network needs about 60 askings
@@ -73,7 +87,9 @@ impl PutRetry {
     pub fn handle_sent(&mut self, now: Timestamp, rng: &mut EngineRng, pace: Pace) {
         self.sends = self.sends.saturating_add(1);
         // Drawn whether it is needed or not, so that what was answered never shifts the draws that follow.
-        let (copy, resend) = (pace.gap(rng, COPY_GAP_FLOOR, COPY_GAP_MEAN), pace.gap(rng, Duration::ZERO, RESEND_MEAN));
+        let resends = self.sends.saturating_sub(self.planned).min(8);
+        let mean = RESEND_MEAN.saturating_mul(1 << resends).min(RESEND_MAX);
+        let (copy, resend) = (pace.gap(rng, COPY_GAP_FLOOR, COPY_GAP_MEAN), pace.gap(rng, Duration::ZERO, mean));
         self.next = if self.sends < self.planned {
             Some(now + copy)
         } else if self.stored {
@@ -127,15 +143,17 @@ impl GetRetry {
     pub fn handle_sent(&mut self, now: Timestamp, rng: &mut EngineRng, pace: Pace) {
         self.asked = self.asked.saturating_add(1);
         self.tries = self.tries.saturating_add(1);
-        let repeat = pace.gap(rng, REPEAT_GAP_FLOOR, REPEAT_GAP_MEAN);
-        let slow = pace.gap(rng, Duration::ZERO, SLOW_GET_MEAN);
-        self.next = if self.answered || self.asked >= GETS_MAX {
-            None
-        } else if self.tries < QUICK_GETS {
-            Some(now + repeat)
+        let (floor, mean) = if self.tries < QUICK_GETS {
+            (REPEAT_GAP_FLOOR, REPEAT_GAP_MEAN)
+        } else if self.asked < HELD_GETS {
+            HELD_GET_GAP
+        } else if self.asked < PATIENT_GETS {
+            (Duration::ZERO, SLOW_GET_MEAN)
         } else {
-            Some(now + slow)
+            (Duration::ZERO, LAST_GET_MEAN)
         };
+        let gap = pace.gap(rng, floor, mean);
+        self.next = if self.answered || self.asked >= GETS_MAX { None } else { Some(now + gap) };
     }
 
     /// Any answer came. One time in eight the planned repeat stays.
@@ -160,7 +178,7 @@ impl Default for GetRetry {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -249,6 +267,48 @@ mod tests {
     }
 
     #[test]
+    fn nine_tries_fit_into_the_two_hours_that_a_message_waits_for_earlier_ones() {
+        let within = |seed: u8| {
+            let (mut rng, mut get, mut now) = (seeded([seed; 32]), GetRetry::new(), START);
+            while now.since(START) < Duration::from_secs(7_200) {
+                get.handle_sent(now, &mut rng, REAL);
+                now = get.next.unwrap();
+            }
+            get.asked
+        };
+        let tries: Vec<u32> = (0..200).map(within).collect();
+        let nine = tries.iter().filter(|tries| **tries >= 9).count();
+        assert!(tries.iter().all(|tries| (5..=PATIENT_GETS).contains(tries)) && nine > 180, "{nine}");
+    }
+
+    #[test]
+    fn the_last_tries_reach_over_days_of_an_outage() {
+        let last = |seed: u8| {
+            let (mut rng, mut get, mut now) = (seeded([seed; 32]), GetRetry::new(), START);
+            while get.asked < GETS_MAX {
+                get.handle_sent(now, &mut rng, REAL);
+                now = get.next.unwrap_or(now);
+            }
+            now.since(START).as_secs() / 86_400
+        };
+        let mean = (0..100).map(last).sum::<u64>() / 100;
+        assert!((5..8).contains(&mean), "{mean} days");
+    }
+
+    #[test]
+    fn what_is_not_taken_is_sent_ever_more_slowly_but_once_an_hour() {
+        let mut rng = seeded([8; 32]);
+        let mut put = PutRetry { planned: 1, ..PutRetry::new(&mut rng) };
+        let mut gaps = Vec::new();
+        for _ in 0..500 {
+            put.handle_sent(START, &mut rng, REAL);
+            gaps.push(put.next.unwrap().since(START).as_secs());
+        }
+        let mean = gaps[10..].iter().sum::<u64>() / 490;
+        assert!((3_100..4_100).contains(&mean), "{mean}");
+    }
+
+    #[test]
     fn a_get_whose_answer_a_restart_lost_is_asked_again() {
         let mut rng = seeded([5; 32]);
         let resumed = GetRetry::resumed(1, START, &mut rng, REAL);
@@ -260,7 +320,7 @@ mod tests {
     #[test]
     fn after_a_restart_the_quick_tries_begin_anew() {
         let mut rng = seeded([6; 32]);
-        let mut get = GetRetry::resumed(QUICK_GETS + 1, START, &mut rng, REAL);
+        let mut get = GetRetry::resumed(HELD_GETS, START, &mut rng, REAL);
         for _ in 1..QUICK_GETS {
             get.handle_sent(START, &mut rng, REAL);
             assert!(get.next.unwrap() < START + REPEAT_GAP_FLOOR + REPEAT_GAP_MEAN * 20);

@@ -25,7 +25,7 @@ use std::time::Duration;
 use veilpost_packet::time::Timestamp;
 
 /// How long a message waits for earlier ones. What brings those (late hits, repeated Gets, Wants, boxes that are sent again)
-/// takes 10 minutes on average and nearly never two hours; a box that is lost for good must not silence a contact.
+/// takes 10 minutes on average and nearly never two hours (`arq::HELD_GETS`); a box that is lost for good must not silence a contact.
 const HOLD: Duration = Duration::from_secs(7_200);
 /// Beginnings of chains that are remembered: those that are kept, and the one before, which bounds where the oldest begins.
 const BEGINNINGS: usize = CHAINS_KEPT + 1;
