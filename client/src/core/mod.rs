@@ -15,6 +15,7 @@
 //! | `reading` | digests, windows, boxes on their way in |
 //! | `holding` | from boxes to messages, in an order that the session survives |
 //! | `inviting` | invitations made and opened |
+//! | `evidence` | when a box counts as stored, and who said so |
 //! | `asking` | contacts, safety numbers, texts and files to send |
 //! | `session`, `sending` | connections; packets that are built and sent |
 //! | `types` | errors, answers, what is remembered of packets on their way |
@@ -24,6 +25,7 @@
 mod asking;
 mod build;
 mod epochs;
+mod evidence;
 mod holding;
 mod inviting;
 mod parcel;
@@ -57,9 +59,9 @@ use types::{Connection, InFlight, PendingAck, Preparing, Purpose, WaitingAccept,
 use veilpost_packet::{
     boxes::{BoxTag, StreamRoot},
     codec::DecodeError,
-    command::Reply,
+    command::{Answer as MailboxAnswer, Reply},
     frame::{Frame, FrameKind},
-    ids::{NodeId, SurbId},
+    ids::{DocumentHash, NodeId, SurbId},
     random::{self, EngineRng},
     sphinx::Unwrapped,
     time::{Tick, Timestamp},
@@ -287,14 +289,25 @@ impl Core {
             return;
         }
         self.counters.replies += 1;
-        let result = match flight.purpose {
-            Purpose::Put(id, _) => self.handle_put_answer(now, id, flight.mailbox, reply.answer),
-            Purpose::Get(key, _) => self.handle_get_answer(now, key, reply.answer),
-            Purpose::Ack | Purpose::Loop => Ok(()),
-        };
-        if let Err(error) = result {
+        if let Err(error) = self.handle_answer(now, &flight.purpose, &flight.document, flight.mailbox, reply.answer) {
             // The disk or the database: the box is asked for or sent again later.
             tracing::error!(%error, "a reply could not be kept");
+        }
+    }
+
+    /// What a mailbox answered to a packet that was made from this document.
+    fn handle_answer(
+        &mut self,
+        now: Timestamp,
+        purpose: &Purpose,
+        document: &DocumentHash,
+        mailbox: NodeId,
+        answer: MailboxAnswer,
+    ) -> Result<(), CoreError> {
+        match purpose {
+            Purpose::Put(id, _) => self.handle_put_answer(now, *id, document, mailbox, answer),
+            Purpose::Get(key, _) => self.handle_get_answer(now, *key, answer),
+            Purpose::Ack | Purpose::Loop => Ok(()),
         }
     }
 

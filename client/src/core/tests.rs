@@ -79,3 +79,5 @@ fn without_document_or_connection_nothing_is_built_or_sent_and_no_wake_up_is_in_
 }
 
 mod people;
+mod storing;
+mod world;

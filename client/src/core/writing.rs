@@ -3,6 +3,7 @@
 use super::{
     Core, CoreError,
     build::Slot,
+    evidence::Evidence,
     fresh_root,
     types::{PendingAck, Preparing, Purpose},
     work::{Event, Work},
@@ -23,22 +24,24 @@ use std::time::Duration;
 use veilpost_packet::{
     boxes::{BoxClass, BoxTag},
     command::{Answer, Command},
-    ids::{BoxId, District, NodeId},
+    ids::{BoxId, District, DocumentHash, NodeId},
     random::{log_uniform, one_in},
     time::Timestamp,
 };
-use veilpost_pki::topology;
+use veilpost_pki::{Document, topology};
 
 /// Boxes of a file that may be out beyond what its reader has reported.
 const FILE_WINDOW: u64 = 256;
 /// Boxes of one decoy stream; then its root is new.
 const DECOYS_PER_STREAM: u64 = 1_000;
+/// Decoys that no mailbox has taken yet at most: those of an hour, three sendings of each in an hour's upkeep ticks.
+const DECOYS_MAX: usize = 512;
 /// One decoy in this many is fetched late, one in this many never acknowledged, one in this many of class contested.
 const DECOY_ODDITY: u32 = 16;
 const ABSENCE_MIN: Duration = Duration::from_secs(600);
 const ABSENCE_MAX: Duration = Duration::from_secs(10 * 86_400);
 
-type Job = (Purpose, Command, Option<NodeId>);
+pub(super) type Job = (Purpose, Command, Option<NodeId>);
 
 impl Core {
     /// What should be prepared next; `None` if everything is ready.
@@ -62,9 +65,9 @@ impl Core {
             return Ok(Some((Purpose::Loop, Command::Loop, None)));
         }
         if gets < READY_AHEAD
-            && let Some(key) = self.next_get(now)
+            && let Some(job) = self.next_get_job(now)
         {
-            return Ok(self.get_job(key, Slot::Get));
+            return Ok(Some(job));
         }
         if puts < READY_AHEAD
             && let Some(id) = self.next_put(now)?
@@ -81,14 +84,20 @@ impl Core {
         Ok(None)
     }
 
-    fn put_job(&self, id: OutboxId, slot: Slot) -> Option<Job> {
+    pub(super) fn put_job(&self, id: OutboxId, slot: Slot) -> Option<Job> {
         let outgoing = self.outbox.get(&id)?;
         let document = self.document.as_ref()?;
         let holders = topology::holders(document, &outgoing.sealed.id);
-        let copies = usize::try_from(document.params.copies).unwrap_or(1).min(holders.len()).max(1);
-        // Copies alternate between the holders.
+        let copies = Self::copies(document, holders.len());
+        // Sendings alternate between the holders, whatever was answered. `holders` leaves out who is not up: the next in hash
+        // order moves up in its place.
         let holder = holders.get(outgoing.retry.sends as usize % copies).copied();
         Some((Purpose::Put(id, slot), Command::put(outgoing.sealed.clone()), holder))
+    }
+
+    /// What the get clock asks for next.
+    pub(super) fn next_get_job(&self, now: Timestamp) -> Option<Job> {
+        self.get_job(self.next_get(now)?, Slot::Get)
     }
 
     pub(super) fn get_job(&self, key: FetchKey, slot: Slot) -> Option<Job> {
@@ -103,12 +112,17 @@ impl Core {
         let listed = |named: &NodeId| document.mailboxes.iter().any(|mailbox| mailbox.id == *named);
         let namers: Vec<_> = self.tracker.namers(&BoxTag::of(id)).filter(listed).collect();
         let mut holders = topology::holders(document, id);
-        holders.truncate(usize::try_from(document.params.copies).unwrap_or(1).max(1));
+        holders.truncate(Self::copies(document, holders.len()));
         whom_to_ask(&holders, &namers, turn)
     }
 
+    /// How many mailboxes of the document in use hold a box: K, or fewer in a network that has fewer.
+    fn copies(document: &Document, holders: usize) -> usize {
+        usize::try_from(document.params.copies).unwrap_or(1).min(holders).max(1)
+    }
+
     /// The oldest real box that was never sent: messages first, then files, whose boxes are sealed as they are needed.
-    fn next_put(&mut self, now: Timestamp) -> Result<Option<OutboxId>, CoreError> {
+    pub(super) fn next_put(&mut self, now: Timestamp) -> Result<Option<OutboxId>, CoreError> {
         let fresh = |kinds: &dyn Fn(StreamKind) -> bool| {
             let unsent = |id: &OutboxId| !self.preparing.contains(&Preparing::Put(*id));
             let mut waiting = self.outbox.values().filter(|out| kinds(out.kind) && out.retry.sends == 0);
@@ -135,13 +149,14 @@ impl Core {
     }
 
     /// A decoy that was never sent, sealed now if there is none.
-    fn next_decoy(&mut self, now: Timestamp) -> Result<OutboxId, CoreError> {
+    pub(super) fn next_decoy(&mut self, now: Timestamp) -> Result<OutboxId, CoreError> {
         let waiting = self.outbox.values().find(|out| {
             out.kind == StreamKind::Decoys && out.retry.sends == 0 && !self.preparing.contains(&Preparing::Put(out.id))
         });
         if let Some(out) = waiting {
             return Ok(out.id);
         }
+        self.drop_old_decoys()?;
         let known = self.decoys;
         let (stream, id, fetch) = self.transaction(now, |work| work.seal_decoy(known))?;
         self.decoys = Some(stream);
@@ -150,18 +165,31 @@ impl Core {
         Ok(id)
     }
 
-    /// The most overdue copy, else repeat, else acknowledgement.
-    fn next_upkeep(&mut self, now: Timestamp) -> Option<Job> {
+    /// While mailboxes take nothing, decoys pile up: beyond the bound the oldest is given up.
+    fn drop_old_decoys(&mut self) -> Result<(), CoreError> {
+        let mut waiting = self.outbox.values().filter(|out| out.kind == StreamKind::Decoys && !out.retry.stored);
+        let Some(oldest) = waiting.next().map(|out| out.id) else { return Ok(()) };
+        if waiting.count() + 1 < DECOYS_MAX {
+            return Ok(());
+        }
+        self.store.transaction(|tx| streams::remove_outgoing(tx, oldest))?;
+        self.outbox.remove(&oldest);
+        Ok(())
+    }
+
+    /// The most overdue copy or repeat, else acknowledgement. Neither of the two goes first: boxes that a mailbox does not take
+    /// must not keep messages from being read.
+    pub(super) fn next_upkeep(&mut self, now: Timestamp) -> Option<Job> {
         let due = |next: Option<Timestamp>| next.filter(|next| *next <= now);
         let copies = self.outbox.values().filter(|out| !self.preparing.contains(&Preparing::Put(out.id)));
         let copy = copies.filter_map(|out| Some((due(out.retry.next)?, out.id))).min();
-        if let Some((_, id)) = copy {
-            return self.put_job(id, Slot::Upkeep);
-        }
         let repeats = self.fetches.values().filter(|fetch| !self.preparing.contains(&Preparing::Get(fetch.key)));
         let repeat = repeats.filter_map(|fetch| Some((due(fetch.retry.next)?, fetch.key))).min();
-        if let Some((_, key)) = repeat {
-            return self.get_job(key, Slot::Upkeep);
+        match (copy, repeat) {
+            (Some((copy, id)), Some((repeat, _))) if copy <= repeat => return self.put_job(id, Slot::Upkeep),
+            (_, Some((_, key))) => return self.get_job(key, Slot::Upkeep),
+            (Some((_, id)), None) => return self.put_job(id, Slot::Upkeep),
+            (None, None) => {}
         }
         let at = self.acks.iter().position(|ack| ack.due <= now)?;
         let PendingAck { id, secret, .. } = self.acks.remove(at)?;
@@ -190,36 +218,17 @@ impl Core {
         &mut self,
         now: Timestamp,
         id: OutboxId,
+        document: &DocumentHash,
         mailbox: NodeId,
         answer: Answer,
     ) -> Result<(), CoreError> {
         let Some(outgoing) = self.outbox.get(&id).cloned() else { return Ok(()) };
         match answer {
-            Answer::Stored([first, _]) => {
-                let network = self.authorities.network();
-                let (sealed, content) = (&outgoing.sealed, outgoing.sealed.content_hash(&network));
-                if first.holder != mailbox || !first.verify(&network, &sealed.id, &content, sealed.expiry) {
-                    self.counters.bad_replies += 1;
-                    return Ok(());
+            Answer::Stored(signatures) => {
+                // On fewer disks than the document asks for, whatever it is called: as if it were pending.
+                if let Some(evidence) = self.evidence(document, &mailbox, &outgoing.sealed, &signatures) {
+                    self.handle_stored(now, &outgoing, &evidence)?;
                 }
-                let mut retry = outgoing.retry;
-                retry.handle_stored();
-                let forget = retry.is_finished() && outgoing.message.is_none();
-                let receipt = [&first.holder.0[..], &first.signature[..]].concat();
-                self.transaction(now, |work| {
-                    streams::set_retry(work.tx, id, &retry)?;
-                    streams::set_receipt(work.tx, id, &receipt)?;
-                    if let Some(message) = outgoing.message {
-                        work.check_stored(message)?;
-                    }
-                    if forget { Ok(streams::remove_outgoing(work.tx, id)?) } else { Ok(()) }
-                })?;
-                if retry.is_finished() {
-                    self.outbox.remove(&id);
-                } else if let Some(outgoing) = self.outbox.get_mut(&id) {
-                    outgoing.retry = retry;
-                }
-                self.invite_stored(id);
             }
             Answer::Full => self.mailbox_full = Some(now),
             Answer::Conflict => self.handle_conflict(now, &outgoing)?,
@@ -227,6 +236,33 @@ impl Core {
             Answer::Refused => self.refused = Some(now),
             _ => {}
         }
+        Ok(())
+    }
+
+    fn handle_stored(
+        &mut self,
+        now: Timestamp,
+        outgoing: &streams::Outgoing,
+        evidence: &Evidence,
+    ) -> Result<(), CoreError> {
+        let id = outgoing.id;
+        let mut retry = outgoing.retry;
+        retry.handle_stored();
+        let forget = retry.is_finished() && outgoing.message.is_none();
+        self.transaction(now, |work| {
+            streams::set_retry(work.tx, id, &retry)?;
+            streams::set_receipt(work.tx, id, &evidence.to_bytes())?;
+            if let Some(message) = outgoing.message {
+                work.check_stored(message)?;
+            }
+            if forget { Ok(streams::remove_outgoing(work.tx, id)?) } else { Ok(()) }
+        })?;
+        if retry.is_finished() {
+            self.outbox.remove(&id);
+        } else if let Some(outgoing) = self.outbox.get_mut(&id) {
+            outgoing.retry = retry;
+        }
+        self.invite_stored(id);
         Ok(())
     }
 
@@ -373,13 +409,19 @@ impl Work<'_> {
 /// Name of the decoy stream in use among the store's single values.
 const DECOYS: &str = "decoy.stream";
 
-/// The box's holders that named it in a digest; if none did, whoever named it, the first to do so first, since placement may have
-/// changed after the box was put; else its holders. A mailbox that copies others' tags into its digest is not asked for their
-/// boxes as long as a holder names them.
+/// The box's holders that named it in a digest and then its other holders, which have it too; if none named it, whoever did, the
+/// first to do so first, since placement may have changed after the box was put; else its holders. Turns alternate. A mailbox
+/// that copies others' tags into its digest is not asked for their boxes as long as a holder names them.
 fn whom_to_ask(holders: &[NodeId], namers: &[NodeId], turn: u32) -> Option<NodeId> {
-    let both: Vec<_> = holders.iter().filter(|holder| namers.contains(holder)).copied().collect();
-    let from = [both.as_slice(), namers, holders].into_iter().find(|some| !some.is_empty())?;
-    from.get(turn as usize % from.len()).copied()
+    let (named, other): (Vec<_>, Vec<_>) = holders.iter().partition(|holder| namers.contains(holder));
+    let from: Vec<NodeId> = if !named.is_empty() {
+        named.into_iter().chain(other).copied().collect()
+    } else if !namers.is_empty() {
+        namers.to_vec()
+    } else {
+        holders.to_vec()
+    };
+    from.get((turn as usize).checked_rem(from.len())?).copied()
 }
 
 #[cfg(test)]
@@ -404,6 +446,12 @@ mod tests {
         // Nobody keeps it away for good by naming it first.
         let asked: Vec<_> = (0..2).map(|turn| whom_to_ask(&[HOLDER], &[COPIER, FORMER], turn)).collect();
         assert_eq!(asked, [Some(COPIER), Some(FORMER)]);
+    }
+
+    #[test]
+    fn the_holder_that_named_a_box_is_asked_first_and_then_its_other_holder() {
+        let asked: Vec<_> = (0..4).map(|turn| whom_to_ask(&[HOLDER, FORMER], &[FORMER], turn)).collect();
+        assert_eq!(asked, [Some(FORMER), Some(HOLDER), Some(FORMER), Some(HOLDER)]);
     }
 
     #[test]

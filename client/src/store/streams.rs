@@ -238,10 +238,16 @@ pub fn set_retry(connection: &Connection, id: OutboxId, retry: &PutRetry) -> Res
     Ok(())
 }
 
-/// Keeps the mailbox's signature that a box is stored.
+/// Keeps the holders' signatures that a box is stored.
 pub fn set_receipt(connection: &Connection, id: OutboxId, receipt: &[u8]) -> Result<(), StoreError> {
     connection.prepare_cached("UPDATE outbox SET receipt = ?2 WHERE id = ?1")?.execute((id.0, receipt))?;
     Ok(())
+}
+
+/// The signatures that a box is stored, if there are any.
+pub fn receipt(connection: &Connection, id: OutboxId) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT receipt FROM outbox WHERE id = ?1")?;
+    Ok(statement.query_row([id.0], |row| row.get(0)).optional()?.flatten())
 }
 
 /// How many boxes of a message no mailbox has signed for.

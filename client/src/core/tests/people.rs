@@ -1,6 +1,9 @@
 //! Two engines whose boxes a test carries by hand: in any order, some never, some damaged, with any answer.
 
-use super::*;
+use super::{
+    world::{document, mailbox_secret},
+    *,
+};
 use crate::{
     content::{Body, Manifest, StreamSeed, Uuid},
     core::reading::late_wait,
@@ -22,7 +25,13 @@ struct Two {
 
 /// What a mailbox signs with.
 fn holder() -> SigningSecret {
-    SigningSecret::from_seed(&[77; 32])
+    mailbox_secret(0)
+}
+
+/// The answer to a Put of Alice's.
+fn answered(core: &mut Core, id: OutboxId, mailbox: NodeId, answer: Told) {
+    let document = core.document.as_ref().unwrap().hash();
+    core.handle_put_answer(NOW, id, &document, mailbox, answer).unwrap();
 }
 
 /// Boxes that were queued since the last call, without decoys.
@@ -67,6 +76,8 @@ impl Two {
         assert!(matches!(bob.poll_answer(), Some((7, Ok(Answer::Accepted(_))))));
         let answer = sent(&mut bob).pop().unwrap();
         deliver(&mut alice, NOW, &answer.sealed);
+        let document = document(1, &[holder().node_id()], &alice.authorities);
+        alice.handle_document(NOW, &document.bytes()).unwrap();
         Self { alice, bob }
     }
 
@@ -217,9 +228,9 @@ fn an_unsigned_answer_does_not_undo_a_signed_one() {
     for unsigned in [Told::Conflict, Told::Refused, Told::Full] {
         let mut two = Two::new();
         let (out, mailbox, stored) = queued(&mut two);
-        two.alice.handle_put_answer(NOW, out.id, mailbox, stored).unwrap();
+        answered(&mut two.alice, out.id, mailbox, stored);
         for _ in 0..3 {
-            two.alice.handle_put_answer(NOW, out.id, mailbox, unsigned.clone()).unwrap();
+            answered(&mut two.alice, out.id, mailbox, unsigned.clone());
         }
         assert_eq!(state(&two.alice, &out), State::Stored, "{unsigned:?}");
         assert!(two.alice.outbox.contains_key(&out.id), "its planned sendings go on");
@@ -230,16 +241,16 @@ fn an_unsigned_answer_does_not_undo_a_signed_one() {
 fn one_unsigned_conflict_fails_nothing_and_a_second_one_does() {
     let mut two = Two::new();
     let (out, mailbox, stored) = queued(&mut two);
-    two.alice.handle_put_answer(NOW, out.id, mailbox, Told::Conflict).unwrap();
+    answered(&mut two.alice, out.id, mailbox, Told::Conflict);
     assert_eq!(state(&two.alice, &out), State::Queued);
     assert!(two.alice.status(NOW).unwrap().warnings.iter().any(|told| told.contains("holds something else")));
-    two.alice.handle_put_answer(NOW, out.id, mailbox, stored).unwrap();
+    answered(&mut two.alice, out.id, mailbox, stored);
     assert_eq!(state(&two.alice, &out), State::Stored);
 
     let mut two = Two::new();
     let (out, mailbox, _) = queued(&mut two);
     for _ in 0..2 {
-        two.alice.handle_put_answer(NOW, out.id, mailbox, Told::Conflict).unwrap();
+        answered(&mut two.alice, out.id, mailbox, Told::Conflict);
     }
     assert_eq!(state(&two.alice, &out), State::Failed);
 }
