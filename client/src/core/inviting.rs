@@ -14,7 +14,8 @@ use crate::{
     store::{
         account,
         contacts::{self, ContactId, ContactState, millis},
-        streams::{self, FetchKey, NewStream, OutboxId, Outgoing, Stream, StreamId, StreamKind},
+        outbox::{self, OutboxId, Outgoing},
+        streams::{self, FetchKey, NewStream, Stream, StreamId, StreamKind},
     },
 };
 use rusqlite::OptionalExtension as _;
@@ -148,7 +149,7 @@ impl Core {
         let stream = streams::by_id(self.store.connection(), outgoing.stream)?;
         let Some(contact) = stream.contact else { return Ok(()) };
         let queued = self.transaction(now, |work| {
-            streams::remove_outgoing(work.tx, outgoing.id)?;
+            outbox::remove(work.tx, outgoing.id)?;
             work.fail_contact(contact)?;
             work.fail_messages(contact, &CoreError::InvitationUsed.to_string())
         })?;
@@ -354,7 +355,7 @@ impl Work<'_> {
         let mut withdrawn = Vec::new();
         for id in queued.into_iter().map(crate::store::messages::MessageId) {
             self.advance(id, crate::store::messages::State::Failed, Some(reason))?;
-            withdrawn.extend(streams::remove_outgoing_of(self.tx, id)?);
+            withdrawn.extend(outbox::remove_of(self.tx, id)?);
         }
         Ok(withdrawn)
     }

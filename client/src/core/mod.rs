@@ -47,7 +47,8 @@ use crate::{
         Store,
         contacts::ContactId,
         digests, messages,
-        streams::{self, Fetch, FetchKey, OutboxId, Outgoing, StreamId, StreamKind},
+        outbox::{self, OutboxId, Outgoing},
+        streams::{self, Fetch, FetchKey, StreamId, StreamKind},
     },
     traffic::Clocks,
 };
@@ -137,7 +138,7 @@ impl Core {
         let connection = store.connection();
         crate::store::account::load(connection)?;
         let tracker = DigestTracker::new(now, &digests::chains(connection)?, digests::tags(connection)?);
-        let outbox = streams::unfinished(connection)?.into_iter().map(|out| (out.id, out)).collect();
+        let outbox = outbox::unfinished(connection)?.into_iter().map(|out| (out.id, out)).collect();
         let files = streams::of_kinds(connection, &[StreamKind::FileOut])?.iter().map(|stream| stream.id).collect();
         let mut core = Self {
             documents: Documents::default(),

@@ -4,11 +4,7 @@ use super::build::{Built, Slot};
 use crate::{
     invitation::LinkError,
     signal::SignalError,
-    store::{
-        StoreError,
-        contacts::Contact,
-        streams::{FetchKey, OutboxId},
-    },
+    store::{StoreError, contacts::Contact, outbox::OutboxId, streams::FetchKey},
     traffic::{Clocks, Ready},
 };
 use std::{collections::BTreeMap, sync::Arc};

@@ -10,7 +10,8 @@ use crate::{
         contacts::{self, ContactId, ContactState, millis},
         files::{self, FileShape},
         messages::{self, Direction, Kind, MessageId, NewMessage, State},
-        streams::{self, FetchKey, NewStream, OutboxId, Outgoing, StreamId, StreamKind},
+        outbox::{self, OutboxId, Outgoing},
+        streams::{self, FetchKey, NewStream, StreamId, StreamKind},
     },
 };
 use rusqlite::Connection;
@@ -95,7 +96,7 @@ impl Work<'_> {
         let index = cap.index();
         let sealed = cap.seal_next(&self.network, self.terms(class), content).map_err(|_| CoreError::TooLong)?;
         let retry = PutRetry::new(self.rng);
-        let id = streams::push_outgoing(self.tx, stream, index, message, &sealed, retry)?;
+        let id = outbox::push(self.tx, stream, index, message, &sealed, retry)?;
         streams::set_write_cap(self.tx, stream, &cap)?;
         let outgoing = Outgoing { id, stream, kind, message, sealed, retry };
         self.effects.outgoing.push(outgoing.clone());
@@ -335,7 +336,7 @@ impl Work<'_> {
     fn delivered(&mut self, contact: ContactId, uuid: Uuid) -> Result<(), CoreError> {
         let Some(found) = messages::by_uuid(self.tx, contact, Direction::Out, uuid)? else { return Ok(()) };
         self.advance(found.id, State::Delivered, None)?;
-        self.effects.withdrawn.extend(streams::remove_outgoing_of(self.tx, found.id)?);
+        self.effects.withdrawn.extend(outbox::remove_of(self.tx, found.id)?);
         if let Some(stream) = streams::of_message(self.tx, found.id)? {
             streams::remove(self.tx, stream.id)?;
         }

@@ -15,7 +15,8 @@ use crate::{
         files,
         messages::{self, MessageId, State},
         meta,
-        streams::{self, Fetch, FetchKey, NewStream, OutboxId, StreamId, StreamKind},
+        outbox::{self, OutboxId, Outgoing},
+        streams::{self, Fetch, FetchKey, NewStream, StreamId, StreamKind},
     },
     traffic::{LOOPS_AHEAD, READY_AHEAD},
 };
@@ -172,7 +173,7 @@ impl Core {
         if waiting.count() + 1 < DECOYS_MAX {
             return Ok(());
         }
-        self.store.transaction(|tx| streams::remove_outgoing(tx, oldest))?;
+        self.store.transaction(|tx| outbox::remove(tx, oldest))?;
         self.outbox.remove(&oldest);
         Ok(())
     }
@@ -203,9 +204,7 @@ impl Core {
         let mut retry = outgoing.retry;
         retry.handle_sent(now, &mut self.rng, pace);
         let forget = retry.is_finished() && outgoing.message.is_none();
-        self.store.transaction(|tx| {
-            if forget { streams::remove_outgoing(tx, id) } else { streams::set_retry(tx, id, &retry) }
-        })?;
+        self.store.transaction(|tx| if forget { outbox::remove(tx, id) } else { outbox::set_retry(tx, id, &retry) })?;
         if retry.is_finished() {
             self.outbox.remove(&id);
         } else if let Some(outgoing) = self.outbox.get_mut(&id) {
@@ -239,23 +238,18 @@ impl Core {
         Ok(())
     }
 
-    fn handle_stored(
-        &mut self,
-        now: Timestamp,
-        outgoing: &streams::Outgoing,
-        evidence: &Evidence,
-    ) -> Result<(), CoreError> {
+    fn handle_stored(&mut self, now: Timestamp, outgoing: &Outgoing, evidence: &Evidence) -> Result<(), CoreError> {
         let id = outgoing.id;
         let mut retry = outgoing.retry;
         retry.handle_stored();
         let forget = retry.is_finished() && outgoing.message.is_none();
         self.transaction(now, |work| {
-            streams::set_retry(work.tx, id, &retry)?;
-            streams::set_receipt(work.tx, id, &evidence.to_bytes())?;
+            outbox::set_retry(work.tx, id, &retry)?;
+            outbox::set_receipt(work.tx, id, &evidence.to_bytes())?;
             if let Some(message) = outgoing.message {
                 work.check_stored(message)?;
             }
-            if forget { Ok(streams::remove_outgoing(work.tx, id)?) } else { Ok(()) }
+            if forget { Ok(outbox::remove(work.tx, id)?) } else { Ok(()) }
         })?;
         if retry.is_finished() {
             self.outbox.remove(&id);
@@ -272,7 +266,7 @@ impl Core {
     /// mailbox that lies about it can do no worse than one that stores nothing: the user asks for a new link. Everywhere else
     /// nobody but us can write, so that one such answer is taken for a fault: the box is sent again on its own schedule, to
     /// the next holder, and given up when another sending is answered in the same way (by a restored backup, most likely).
-    fn handle_conflict(&mut self, now: Timestamp, outgoing: &streams::Outgoing) -> Result<(), CoreError> {
+    fn handle_conflict(&mut self, now: Timestamp, outgoing: &Outgoing) -> Result<(), CoreError> {
         if outgoing.retry.stored {
             return Ok(());
         }
@@ -287,7 +281,7 @@ impl Core {
     }
 
     /// A box that no mailbox will ever take.
-    fn give_up(&mut self, now: Timestamp, outgoing: &streams::Outgoing, reason: &str) -> Result<(), CoreError> {
+    fn give_up(&mut self, now: Timestamp, outgoing: &Outgoing, reason: &str) -> Result<(), CoreError> {
         self.outbox.remove(&outgoing.id);
         if outgoing.kind == StreamKind::AnswerOut {
             return self.answer_refused(now, outgoing);
@@ -295,10 +289,10 @@ impl Core {
         let withdrawn = self.transaction(now, |work| match outgoing.message {
             Some(message) => {
                 work.advance(message, State::Failed, Some(reason))?;
-                Ok(streams::remove_outgoing_of(work.tx, message)?)
+                Ok(outbox::remove_of(work.tx, message)?)
             }
             None => {
-                streams::remove_outgoing(work.tx, outgoing.id)?;
+                outbox::remove(work.tx, outgoing.id)?;
                 Ok(Vec::new())
             }
         })?;
@@ -339,7 +333,7 @@ impl Work<'_> {
 
     /// A message is stored when all of its boxes are.
     fn check_stored(&mut self, message: MessageId) -> Result<(), CoreError> {
-        let unstored = streams::unstored_of(self.tx, message)?;
+        let unstored = outbox::unstored_of(self.tx, message)?;
         let mut total = None;
         if let Some(stream) = streams::of_message(self.tx, message)? {
             let sealed = streams::write_cap(self.tx, stream.id)?.index();

@@ -16,7 +16,8 @@
 //! | [`contacts`] | who we write to |
 //! | [`messages`] | the history |
 //! | [`files`] | bytes of attachments, in pieces |
-//! | [`streams`] | streams of boxes, the outbox, boxes to fetch |
+//! | [`streams`] | streams of boxes, boxes to fetch |
+//! | [`outbox`] | boxes to send |
 //! | [`digests`] | the digests of the last day |
 //!
 //! What libsignal keeps (sessions, prekeys) is in `crate::signal`.
@@ -31,6 +32,7 @@ mod keychain;
 pub mod messages;
 pub mod meta;
 mod migrations;
+pub mod outbox;
 pub mod streams;
 
 pub use error::StoreError;

@@ -36,7 +36,7 @@ fn a_box_is_stored_when_both_of_its_holders_have_signed() {
     let both = [signed(&world, &out, &holders[0]), signed(&world, &out, &holders[1])];
     answer(&mut world, &out, holders[1], both);
     assert_eq!(world.state(0, id), State::Stored);
-    let receipt = streams::receipt(world.people[0].store.connection(), out.id).unwrap().unwrap();
+    let receipt = outbox::receipt(world.people[0].store.connection(), out.id).unwrap().unwrap();
     let evidence = crate::core::evidence::Evidence::from_bytes(&receipt).unwrap();
     assert_eq!((evidence.expiry, evidence.signatures.as_slice()), (out.sealed.expiry, &both[..]));
 }

@@ -1,0 +1,112 @@
+//! The outbox: boxes that we write, until they are stored and, where someone receipts them, receipted.
+
+use super::{
+    StoreError,
+    contacts::millis,
+    messages::MessageId,
+    streams::{StreamId, StreamKind, number, optional_time},
+};
+use crate::arq::PutRetry;
+use rusqlite::{Connection, OptionalExtension as _};
+use veilpost_packet::boxes::SealedBox;
+
+/// Our number for a box that is to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct OutboxId(pub i64);
+
+/// A box that is on its way to a mailbox.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Its number.
+    pub id: OutboxId,
+    /// Its stream.
+    pub stream: StreamId,
+    /// What the stream is for.
+    pub kind: StreamKind,
+    /// The message that it is part of.
+    pub message: Option<MessageId>,
+    /// The box.
+    pub sealed: SealedBox,
+    /// How far its sending is.
+    pub retry: PutRetry,
+}
+
+/// Keeps a sealed box.
+pub fn push(
+    connection: &Connection,
+    stream: StreamId,
+    index: u64,
+    message: Option<MessageId>,
+    sealed: &SealedBox,
+    retry: PutRetry,
+) -> Result<OutboxId, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO outbox (stream, box_index, message, sealed, planned) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let message = message.map(|message| message.0);
+    Ok(OutboxId(statement.insert((stream.0, number(index), message, sealed.to_bytes(), retry.planned))?))
+}
+
+/// All boxes whose sending is not finished, oldest first.
+pub fn unfinished(connection: &Connection) -> Result<Vec<Outgoing>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT o.id, o.stream, s.kind, o.message, o.sealed, o.planned, o.sends, o.stored, o.next_ms FROM outbox o
+         JOIN streams s ON s.id = o.stream WHERE o.stored = 0 OR o.sends < o.planned ORDER BY o.id",
+    )?;
+    let rows = statement.query_map([], |row| {
+        let (code, bytes): (i64, Vec<u8>) = (row.get(2)?, row.get(4)?);
+        Ok(Outgoing {
+            id: OutboxId(row.get(0)?),
+            stream: StreamId(row.get(1)?),
+            kind: StreamKind::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, code))?,
+            message: row.get::<_, Option<i64>>(3)?.map(MessageId),
+            sealed: SealedBox::from_bytes(&bytes).map_err(|_| rusqlite::Error::InvalidQuery)?,
+            retry: PutRetry {
+                planned: row.get(5)?,
+                sends: row.get(6)?,
+                stored: row.get(7)?,
+                next: optional_time(row, 8)?,
+            },
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Keeps how far the sending of a box is.
+pub fn set_retry(connection: &Connection, id: OutboxId, retry: &PutRetry) -> Result<(), StoreError> {
+    let mut statement =
+        connection.prepare_cached("UPDATE outbox SET sends = ?2, stored = ?3, next_ms = ?4 WHERE id = ?1")?;
+    statement.execute((id.0, retry.sends, retry.stored, retry.next.map(millis)))?;
+    Ok(())
+}
+
+/// Keeps the holders' signatures that a box is stored.
+pub fn set_receipt(connection: &Connection, id: OutboxId, receipt: &[u8]) -> Result<(), StoreError> {
+    connection.prepare_cached("UPDATE outbox SET receipt = ?2 WHERE id = ?1")?.execute((id.0, receipt))?;
+    Ok(())
+}
+
+/// The signatures that a box is stored, if there are any.
+pub fn receipt(connection: &Connection, id: OutboxId) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT receipt FROM outbox WHERE id = ?1")?;
+    Ok(statement.query_row([id.0], |row| row.get(0)).optional()?.flatten())
+}
+
+/// How many boxes of a message no mailbox has signed for.
+pub fn unstored_of(connection: &Connection, message: MessageId) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT count(*) FROM outbox WHERE message = ?1 AND stored = 0")?;
+    Ok(statement.query_row([message.0], |row| row.get::<_, i64>(0))?.unsigned_abs())
+}
+
+/// Forgets a box that was sent.
+pub fn remove(connection: &Connection, id: OutboxId) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id.0])?;
+    Ok(())
+}
+
+/// Forgets all boxes of a message, sent or not, and says which they were.
+pub fn remove_of(connection: &Connection, message: MessageId) -> Result<Vec<OutboxId>, StoreError> {
+    let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE message = ?1 RETURNING id")?;
+    let rows = statement.query_map([message.0], |row| row.get(0).map(OutboxId))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
