@@ -83,6 +83,18 @@ impl PutRetry {
         Self { planned: 1 + geometric(rng, COPIES_MEAN), sends: 0, stored: false, next: None }
     }
 
+    /// A box that was sent before and is to be put once more, under a new signature or because its mailbox lost it: as often as
+    /// a fresh one, but in upkeep ticks from the first sending on.
+    pub fn again(now: Timestamp, rng: &mut EngineRng, pace: Pace) -> Self {
+        let first = pace.gap(rng, COPY_GAP_FLOOR, COPY_GAP_MEAN);
+        Self { next: Some(now + first), ..Self::new(rng) }
+    }
+
+    /// It waits for a Put slot.
+    pub fn is_fresh(&self) -> bool {
+        self.sends == 0 && self.next.is_none()
+    }
+
     /// It was sent.
     pub fn handle_sent(&mut self, now: Timestamp, rng: &mut EngineRng, pace: Pace) {
         self.sends = self.sends.saturating_add(1);

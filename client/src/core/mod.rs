@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `work` | what happens inside one transaction |
 //! | `writing` | boxes on their way out: slots, copies, files, decoys |
+//! | `keeping` | boxes whose reader is away |
 //! | `reading` | digests, windows, boxes on their way in |
 //! | `holding` | from boxes to messages, in an order that the session survives |
 //! | `inviting` | invitations made and opened |
@@ -28,6 +29,7 @@ mod epochs;
 mod evidence;
 mod holding;
 mod inviting;
+mod keeping;
 mod parcel;
 mod reading;
 mod sending;
@@ -336,6 +338,7 @@ impl Core {
             digests::remove_before(work.tx, oldest)?;
             work.expire_invitations()?;
             work.open_overdue()?;
+            work.renew_due()?;
             work.send_due_receipts()
         });
         if let Err(error) = kept {
@@ -413,6 +416,15 @@ impl Core {
         self.outbox.extend(effects.outgoing.into_iter().map(|out| (out.id, out)));
         for id in effects.withdrawn {
             self.outbox.remove(&id);
+        }
+        for id in effects.settled {
+            if let Some(out) = self.outbox.get_mut(&id) {
+                (out.message, out.kept) = (None, false);
+                out.retry.handle_stored();
+                if out.retry.is_finished() {
+                    self.outbox.remove(&id);
+                }
+            }
         }
         for event in effects.events {
             self.push_event(event);

@@ -61,6 +61,8 @@ pub(super) struct Effects {
     pub events: Vec<Event>,
     pub outgoing: Vec<Outgoing>,
     pub withdrawn: Vec<OutboxId>,
+    /// Boxes that their reader has.
+    pub settled: Vec<OutboxId>,
     /// Streams that are to be read from now on.
     pub watch: Vec<StreamId>,
     /// Streams whose window has moved.
@@ -77,13 +79,21 @@ pub(super) struct Work<'a> {
     pub effects: Effects,
 }
 
+/// What a box is for, beside its content.
+pub(super) struct BoxUse {
+    pub class: BoxClass,
+    pub message: Option<MessageId>,
+    /// It is renewed until its reader has it.
+    pub kept: bool,
+}
+
 impl Work<'_> {
     fn terms(&self, class: BoxClass) -> BoxTerms {
         let expiry = Day::at(self.now, self.params.day).plus(self.params.box_days);
         BoxTerms { district: District(0), class, expiry }
     }
 
-    /// Seals one content into a stream's next box and queues it.
+    /// Seals one content into a stream's next box and queues it. A part of a message is kept until its reader has it.
     pub(super) fn seal(
         &mut self,
         stream: StreamId,
@@ -92,13 +102,28 @@ impl Work<'_> {
         message: Option<MessageId>,
         content: &[u8],
     ) -> Result<Outgoing, CoreError> {
+        let kept = message.is_some() || kind == StreamKind::AnswerOut;
+        self.seal_box(stream, kind, BoxUse { class, message, kept }, content)
+    }
+
+    pub(super) fn seal_box(
+        &mut self,
+        stream: StreamId,
+        kind: StreamKind,
+        of: BoxUse,
+        content: &[u8],
+    ) -> Result<Outgoing, CoreError> {
+        let BoxUse { class, message, kept } = of;
         let mut cap = streams::write_cap(self.tx, stream)?;
-        let index = cap.index();
+        let (index, key) = (cap.index(), cap.renewal_key());
         let sealed = cap.seal_next(&self.network, self.terms(class), content).map_err(|_| CoreError::TooLong)?;
         let retry = PutRetry::new(self.rng);
         let id = outbox::push(self.tx, stream, index, message, &sealed, retry)?;
         streams::set_write_cap(self.tx, stream, &cap)?;
-        let outgoing = Outgoing { id, stream, kind, message, sealed, retry };
+        if kept {
+            outbox::keep(self.tx, id, &key, self.renewal_due(&sealed))?;
+        }
+        let outgoing = Outgoing { id, stream, kind, message, sealed, retry, kept };
         self.effects.outgoing.push(outgoing.clone());
         Ok(outgoing)
     }
@@ -298,6 +323,10 @@ impl Work<'_> {
     pub(super) fn apply(&mut self, contact: ContactId, message: Message) -> Result<(), CoreError> {
         if contacts::by_id(self.tx, contact)?.state == ContactState::Answered {
             contacts::set_state(self.tx, contact, ContactState::Established)?;
+            // Our answer to the invitation has come.
+            if let Some(answer) = streams::of_contact(self.tx, contact, StreamKind::AnswerOut)? {
+                self.settle_all(outbox::of_stream(self.tx, answer.id)?)?;
+            }
             self.effects.events.push(Event::Contact(contact));
         }
         let Message { uuid, body, .. } = message;
@@ -336,7 +365,7 @@ impl Work<'_> {
     fn delivered(&mut self, contact: ContactId, uuid: Uuid) -> Result<(), CoreError> {
         let Some(found) = messages::by_uuid(self.tx, contact, Direction::Out, uuid)? else { return Ok(()) };
         self.advance(found.id, State::Delivered, None)?;
-        self.effects.withdrawn.extend(outbox::remove_of(self.tx, found.id)?);
+        self.settle(found.id)?;
         if let Some(stream) = streams::of_message(self.tx, found.id)? {
             streams::remove(self.tx, stream.id)?;
         }

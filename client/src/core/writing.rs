@@ -6,7 +6,7 @@ use super::{
     evidence::Evidence,
     fresh_root,
     types::{PendingAck, Preparing, Purpose},
-    work::{Event, Work},
+    work::{BoxUse, Event, Work},
 };
 use crate::{
     arq::Pace,
@@ -20,7 +20,6 @@ use crate::{
     },
     traffic::{LOOPS_AHEAD, READY_AHEAD},
 };
-use rand::Rng as _;
 use std::time::Duration;
 use veilpost_packet::{
     boxes::{BoxClass, BoxTag},
@@ -37,7 +36,8 @@ const FILE_WINDOW: u64 = 256;
 const DECOYS_PER_STREAM: u64 = 1_000;
 /// Decoys that no mailbox has taken yet at most: those of an hour, three sendings of each in an hour's upkeep ticks.
 const DECOYS_MAX: usize = 512;
-/// One decoy in this many is fetched late, one in this many never acknowledged, one in this many of class contested.
+/// One decoy in this many is fetched late, one in this many never acknowledged, one in this many of class contested. Of the
+/// unacknowledged ones again one in this many is renewed: 42 a day, 1,900 rows (7 MB) at most.
 const DECOY_ODDITY: u32 = 16;
 const ABSENCE_MIN: Duration = Duration::from_secs(600);
 const ABSENCE_MAX: Duration = Duration::from_secs(10 * 86_400);
@@ -126,7 +126,7 @@ impl Core {
     pub(super) fn next_put(&mut self, now: Timestamp) -> Result<Option<OutboxId>, CoreError> {
         let fresh = |kinds: &dyn Fn(StreamKind) -> bool| {
             let unsent = |id: &OutboxId| !self.preparing.contains(&Preparing::Put(*id));
-            let mut waiting = self.outbox.values().filter(|out| kinds(out.kind) && out.retry.sends == 0);
+            let mut waiting = self.outbox.values().filter(|out| kinds(out.kind) && out.retry.is_fresh());
             waiting.find(|out| unsent(&out.id)).map(|out| out.id)
         };
         let message = |kind| !matches!(kind, StreamKind::Decoys | StreamKind::FileOut);
@@ -152,7 +152,7 @@ impl Core {
     /// A decoy that was never sent, sealed now if there is none.
     pub(super) fn next_decoy(&mut self, now: Timestamp) -> Result<OutboxId, CoreError> {
         let waiting = self.outbox.values().find(|out| {
-            out.kind == StreamKind::Decoys && out.retry.sends == 0 && !self.preparing.contains(&Preparing::Put(out.id))
+            out.kind == StreamKind::Decoys && out.retry.is_fresh() && !self.preparing.contains(&Preparing::Put(out.id))
         });
         if let Some(out) = waiting {
             return Ok(out.id);
@@ -168,7 +168,8 @@ impl Core {
 
     /// While mailboxes take nothing, decoys pile up: beyond the bound the oldest is given up.
     fn drop_old_decoys(&mut self) -> Result<(), CoreError> {
-        let mut waiting = self.outbox.values().filter(|out| out.kind == StreamKind::Decoys && !out.retry.stored);
+        let untaken = |out: &&Outgoing| out.kind == StreamKind::Decoys && !out.retry.stored && out.retry.sends > 0;
+        let mut waiting = self.outbox.values().filter(untaken);
         let Some(oldest) = waiting.next().map(|out| out.id) else { return Ok(()) };
         if waiting.count() + 1 < DECOYS_MAX {
             return Ok(());
@@ -203,7 +204,7 @@ impl Core {
         let Some(outgoing) = self.outbox.get(&id) else { return Ok(()) };
         let mut retry = outgoing.retry;
         retry.handle_sent(now, &mut self.rng, pace);
-        let forget = retry.is_finished() && outgoing.message.is_none();
+        let forget = retry.is_finished() && outgoing.is_forgettable();
         self.store.transaction(|tx| if forget { outbox::remove(tx, id) } else { outbox::set_retry(tx, id, &retry) })?;
         if retry.is_finished() {
             self.outbox.remove(&id);
@@ -242,7 +243,7 @@ impl Core {
         let id = outgoing.id;
         let mut retry = outgoing.retry;
         retry.handle_stored();
-        let forget = retry.is_finished() && outgoing.message.is_none();
+        let forget = retry.is_finished() && outgoing.is_forgettable();
         self.transaction(now, |work| {
             outbox::set_retry(work.tx, id, &retry)?;
             outbox::set_receipt(work.tx, id, &evidence.to_bytes())?;
@@ -373,9 +374,11 @@ impl Work<'_> {
             }
         };
         let class = if one_in(self.rng, DECOY_ODDITY) { BoxClass::Contested } else { BoxClass::Solo };
+        let unacked = one_in(self.rng, DECOY_ODDITY);
+        let kept = unacked && one_in(self.rng, DECOY_ODDITY);
         let expected = streams::write_cap(self.tx, stream)?.read_cap().expected();
         let expected = expected.map_err(|_| CoreError::Bug("a stream of our own has no key"))?;
-        let sealed = self.seal(stream, StreamKind::Decoys, class, None, &[])?;
+        let sealed = self.seal_box(stream, StreamKind::Decoys, BoxUse { class, message: None, kept }, &[])?;
         let late = one_in(self.rng, DECOY_ODDITY);
         let absence = log_uniform(self.rng, ABSENCE_MIN, ABSENCE_MAX);
         let fetch = Fetch {
@@ -383,7 +386,7 @@ impl Work<'_> {
             id: expected.id,
             ack_secret: expected.ack_secret,
             absence: if late { self.params.hurry(absence) } else { Duration::ZERO },
-            unacked: self.rng.random_ratio(1, DECOY_ODDITY),
+            unacked,
             seen: None,
             due: None,
             retry: crate::arq::GetRetry::new(),

@@ -8,6 +8,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_account.sql"),
     include_str!("migrations/0002_streams.sql"),
     include_str!("migrations/0003_chains.sql"),
+    include_str!("migrations/0004_renewals.sql"),
 ];
 
 /// Brings the database to the newest format, each step in a transaction of its own.

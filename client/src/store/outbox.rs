@@ -7,8 +7,11 @@ use super::{
     streams::{StreamId, StreamKind, number, optional_time},
 };
 use crate::arq::PutRetry;
-use rusqlite::{Connection, OptionalExtension as _};
-use veilpost_packet::boxes::SealedBox;
+use rusqlite::{Connection, OptionalExtension as _, Row};
+use veilpost_packet::{
+    boxes::{RenewalKey, SealedBox},
+    time::Timestamp,
+};
 
 /// Our number for a box that is to be sent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -29,6 +32,26 @@ pub struct Outgoing {
     pub sealed: SealedBox,
     /// How far its sending is.
     pub retry: PutRetry,
+    /// It is renewed until its reader has it, or it is given up.
+    pub kept: bool,
+}
+
+impl Outgoing {
+    /// Once its sending is finished nothing needs its row.
+    pub fn is_forgettable(&self) -> bool {
+        self.message.is_none() && !self.kept
+    }
+}
+
+/// A box whose renewal is due.
+#[derive(Debug)]
+pub struct Due {
+    /// The box.
+    pub outgoing: Outgoing,
+    /// What signs it again.
+    pub key: RenewalKey,
+    /// How often it was renewed.
+    pub renewals: u32,
 }
 
 /// Keeps a sealed box.
@@ -49,27 +72,65 @@ pub fn push(
 
 /// All boxes whose sending is not finished, oldest first.
 pub fn unfinished(connection: &Connection) -> Result<Vec<Outgoing>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT o.id, o.stream, s.kind, o.message, o.sealed, o.planned, o.sends, o.stored, o.next_ms FROM outbox o
-         JOIN streams s ON s.id = o.stream WHERE o.stored = 0 OR o.sends < o.planned ORDER BY o.id",
-    )?;
-    let rows = statement.query_map([], |row| {
-        let (code, bytes): (i64, Vec<u8>) = (row.get(2)?, row.get(4)?);
-        Ok(Outgoing {
-            id: OutboxId(row.get(0)?),
-            stream: StreamId(row.get(1)?),
-            kind: StreamKind::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, code))?,
-            message: row.get::<_, Option<i64>>(3)?.map(MessageId),
-            sealed: SealedBox::from_bytes(&bytes).map_err(|_| rusqlite::Error::InvalidQuery)?,
-            retry: PutRetry {
-                planned: row.get(5)?,
-                sends: row.get(6)?,
-                stored: row.get(7)?,
-                next: optional_time(row, 8)?,
-            },
-        })
+    let sql = format!("{SELECT} WHERE o.stored = 0 OR o.sends < o.planned ORDER BY o.id");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([], read)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Boxes that are to be renewed by now, the most overdue first.
+pub fn renewals_due(connection: &Connection, now: Timestamp, limit: u32) -> Result<Vec<Due>, StoreError> {
+    let sql = format!("{SELECT} WHERE o.renew_ms <= ?1 ORDER BY o.renew_ms LIMIT ?2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map((millis(now), limit), |row| {
+        Ok(Due { outgoing: read(row)?, key: RenewalKey::new(row.get(9)?), renewals: row.get(10)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Keeps what renews a box, and when that is due. The key is wiped with the row: the database overwrites what it deletes.
+pub fn keep(connection: &Connection, id: OutboxId, key: &RenewalKey, due: Timestamp) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached("UPDATE outbox SET renewal = ?2, renew_ms = ?3 WHERE id = ?1")?;
+    statement.execute((id.0, key.expose(), millis(due)))?;
+    Ok(())
+}
+
+/// Keeps a renewed box, whose sending begins anew.
+pub fn renew(connection: &Connection, out: &Outgoing, due: Timestamp, renewals: u32) -> Result<(), StoreError> {
+    let mut statement =
+        connection.prepare_cached("UPDATE outbox SET sealed = ?2, renew_ms = ?3, renewals = ?4 WHERE id = ?1")?;
+    statement.execute((out.id.0, out.sealed.to_bytes(), millis(due), renewals))?;
+    begin_anew(connection, out.id, &out.retry)
+}
+
+/// Keeps that a box is sent as if for the first time.
+pub fn begin_anew(connection: &Connection, id: OutboxId, retry: &PutRetry) -> Result<(), StoreError> {
+    connection.prepare_cached("UPDATE outbox SET planned = ?2 WHERE id = ?1")?.execute((id.0, retry.planned))?;
+    set_retry(connection, id, retry)
+}
+
+/// The boxes of a message.
+pub fn of_message(connection: &Connection, message: MessageId) -> Result<Vec<OutboxId>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT id FROM outbox WHERE message = ?1 ORDER BY id")?;
+    let rows = statement.query_map([message.0], |row| row.get(0).map(OutboxId))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The boxes of a stream.
+pub fn of_stream(connection: &Connection, stream: StreamId) -> Result<Vec<OutboxId>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT id FROM outbox WHERE stream = ?1 ORDER BY id")?;
+    let rows = statement.query_map([stream.0], |row| row.get(0).map(OutboxId))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Its reader has a box: it is not renewed any more, and goes when its planned sendings are out.
+pub fn settle(connection: &Connection, id: OutboxId) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM outbox WHERE id = ?1 AND sends >= planned")?.execute([id.0])?;
+    let mut statement = connection.prepare_cached(
+        "UPDATE outbox SET message = NULL, stored = 1, renewal = NULL, renew_ms = NULL WHERE id = ?1",
+    )?;
+    statement.execute([id.0])?;
+    Ok(())
 }
 
 /// Keeps how far the sending of a box is.
@@ -109,4 +170,21 @@ pub fn remove_of(connection: &Connection, message: MessageId) -> Result<Vec<Outb
     let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE message = ?1 RETURNING id")?;
     let rows = statement.query_map([message.0], |row| row.get(0).map(OutboxId))?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+const SELECT: &str =
+    "SELECT o.id, o.stream, s.kind, o.message, o.sealed, o.planned, o.sends, o.stored, o.next_ms, o.renewal,
+     o.renewals FROM outbox o JOIN streams s ON s.id = o.stream";
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Outgoing> {
+    let (code, bytes): (i64, Vec<u8>) = (row.get(2)?, row.get(4)?);
+    Ok(Outgoing {
+        id: OutboxId(row.get(0)?),
+        stream: StreamId(row.get(1)?),
+        kind: StreamKind::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, code))?,
+        message: row.get::<_, Option<i64>>(3)?.map(MessageId),
+        sealed: SealedBox::from_bytes(&bytes).map_err(|_| rusqlite::Error::InvalidQuery)?,
+        retry: PutRetry { planned: row.get(5)?, sends: row.get(6)?, stored: row.get(7)?, next: optional_time(row, 8)? },
+        kept: row.get::<_, Option<[u8; 32]>>(9)?.is_some(),
+    })
 }

@@ -88,8 +88,14 @@ fn sendings_alternate_between_the_holders_until_both_have_signed() {
     let sends = world.people[0].outbox[&out.id].retry.sends as usize;
     assert!(sends.abs_diff(2 * brought(&world, 1)) <= 1, "every second one went to the one that is up");
     world.mailboxes.get_mut(&holders[0]).unwrap().nature = Nature::Honest;
-    world.steps(600);
-    assert_eq!(world.state(0, id), State::Delivered);
+    // It is sent again once an hour on average by now.
+    for _ in 0..20 {
+        world.steps(200);
+        if world.state(0, id) == State::Delivered {
+            return;
+        }
+    }
+    panic!("not delivered in nine hours");
 }
 
 #[test]
@@ -123,7 +129,7 @@ fn a_box_is_asked_for_at_both_holders_in_turn() {
         .values()
         .map(|mailbox| mailbox.asked.iter().filter(|(id, _)| *id == out.sealed.id).count())
         .collect();
-    assert!(asked.iter().all(|count| *count >= 3) && asked[0].abs_diff(asked[1]) <= 1, "{asked:?}");
+    assert!(asked.iter().all(|count| *count >= 2) && asked[0].abs_diff(asked[1]) <= 1, "{asked:?}");
 }
 
 #[test]

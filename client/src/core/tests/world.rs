@@ -245,6 +245,12 @@ impl World {
         self.online = before;
     }
 
+    /// A day in which whoever is online is so for six minutes.
+    pub(super) fn day(&mut self) {
+        self.pass(self.document.params.day - STEP * 45);
+        self.steps(45);
+    }
+
     fn step(&mut self) {
         self.now = self.now + STEP;
         let today = Day::at(self.now, self.document.params.day);
