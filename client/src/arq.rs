@@ -64,6 +64,11 @@ impl Pace {
     }
 }
 
+/// The gap before a Get that repeats another one.
+pub fn repeat_gap(rng: &mut EngineRng, pace: Pace) -> Duration {
+    pace.gap(rng, REPEAT_GAP_FLOOR, REPEAT_GAP_MEAN)
+}
+
 /// One box on its way to a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PutRetry {

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `work` | what happens inside one transaction |
 //! | `writing` | boxes on their way out: slots, copies, files, decoys |
+//! | `auditing` | do mailboxes keep what they sign for |
 //! | `keeping` | boxes whose reader is away |
 //! | `reading` | digests, windows, boxes on their way in |
 //! | `holding` | from boxes to messages, in an order that the session survives |
@@ -24,6 +25,7 @@
 //! | `build` | jobs for the packet workers |
 
 mod asking;
+mod auditing;
 mod build;
 mod epochs;
 mod evidence;
@@ -47,6 +49,7 @@ use crate::{
     guards::Guards,
     store::{
         Store,
+        audits::Audit,
         contacts::ContactId,
         digests, messages,
         outbox::{self, OutboxId, Outgoing},
@@ -120,6 +123,9 @@ pub struct Core {
     refused_document: Option<(Timestamp, String)>,
     refused: Option<Timestamp>,
     conflicts: BTreeSet<OutboxId>,
+    audits: BTreeMap<OutboxId, Audit>,
+    /// At most one for each mailbox that a document has listed.
+    records: BTreeMap<NodeId, auditing::Record>,
     conflict: Option<Timestamp>,
     clock_slow: Option<Timestamp>,
     counters: Counters,
@@ -174,12 +180,15 @@ impl Core {
             refused_document: None,
             refused: None,
             conflicts: BTreeSet::new(),
+            audits: BTreeMap::new(),
+            records: BTreeMap::new(),
             conflict: None,
             clock_slow: None,
             counters: Counters::default(),
         };
         core.load_documents(now)?;
         core.load_reading(now)?;
+        core.load_audits()?;
         Ok(core)
     }
 
@@ -235,6 +244,7 @@ impl Core {
         if recently(self.clock_slow) {
             warnings.push("this computer's clock is slow: set it right, or messages will not be found".to_owned());
         }
+        warnings.extend(self.audit_warnings(now)?);
         if self.tracker.gaps() > 0 {
             warnings.push("some digests are missing and have been asked for; messages may be late".to_owned());
         }
@@ -309,7 +319,8 @@ impl Core {
     ) -> Result<(), CoreError> {
         match purpose {
             Purpose::Put(id, _) => self.handle_put_answer(now, *id, document, mailbox, answer),
-            Purpose::Get(key, _) => self.handle_get_answer(now, *key, answer),
+            Purpose::Get(key, _) => self.handle_get_answer(now, *key, mailbox, answer),
+            Purpose::Audit(id) => self.handle_audit_answer(now, *id, &answer),
             Purpose::Ack | Purpose::Loop => Ok(()),
         }
     }
@@ -341,6 +352,7 @@ impl Core {
             work.renew_due()?;
             work.send_due_receipts()
         });
+        let kept = kept.and_then(|()| self.end_silent_audits(now));
         if let Err(error) = kept {
             tracing::error!(%error, "housekeeping failed and is tried again");
             self.unsaved_digests = unsaved;
@@ -416,8 +428,10 @@ impl Core {
         self.outbox.extend(effects.outgoing.into_iter().map(|out| (out.id, out)));
         for id in effects.withdrawn {
             self.outbox.remove(&id);
+            self.audits.remove(&id);
         }
         for id in effects.settled {
+            self.drop_late_audit(now, id)?;
             if let Some(out) = self.outbox.get_mut(&id) {
                 (out.message, out.kept) = (None, false);
                 out.retry.handle_stored();

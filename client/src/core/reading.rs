@@ -15,6 +15,7 @@ use veilpost_packet::{
     boxes::{BoxTag, ExpectedBox, SealedBox},
     command::Answer,
     digest::SignedDigest,
+    ids::NodeId,
     primitives::Secret32,
     random::{EngineRng, exponential},
     time::{Tick, Timestamp},
@@ -199,12 +200,12 @@ impl Core {
     }
 
     /// The box that was named first of those that are due and were never asked for.
-    pub(super) fn next_get(&self, now: Timestamp) -> Option<FetchKey> {
+    pub(super) fn next_get(&self, now: Timestamp) -> Option<(Timestamp, FetchKey)> {
         let fresh = self.fetches.values().filter(|fetch| {
             fetch.retry.asked == 0 && !fetch.retry.answered && !self.preparing.contains(&Preparing::Get(fetch.key))
         });
         let due = fresh.filter_map(|fetch| Some((fetch.due.filter(|due| *due <= now)?, fetch.key)));
-        due.min().map(|(_, key)| key)
+        due.min()
     }
 
     pub(super) fn handle_get_sent(&mut self, now: Timestamp, key: FetchKey, pace: Pace) -> Result<(), CoreError> {
@@ -220,7 +221,13 @@ impl Core {
         Ok(self.store.transaction(|tx| streams::set_asked(tx, key, asked))?)
     }
 
-    pub(super) fn handle_get_answer(&mut self, now: Timestamp, key: FetchKey, answer: Answer) -> Result<(), CoreError> {
+    pub(super) fn handle_get_answer(
+        &mut self,
+        now: Timestamp,
+        key: FetchKey,
+        mailbox: NodeId,
+        answer: Answer,
+    ) -> Result<(), CoreError> {
         let Some(fetch) = self.fetches.get(&key).cloned() else { return Ok(()) };
         let stream = streams::by_id(self.store.connection(), key.stream)?;
         match answer {
@@ -232,6 +239,9 @@ impl Core {
             }
             // Its own digest named it: a fault of the mailbox, or a restart. Asked again as if nothing had come.
             Answer::Absent => return Ok(()),
+            // Nobody but us acknowledges what we read. One mailbox that says so must not make a message unread for good: the
+            // next holder is asked as if nothing had come. Where there is one holder its second word is believed.
+            Answer::Gone if !self.is_gone(key, mailbox) => return Ok(()),
             Answer::Gone => self.store.transaction(|tx| streams::set_done(tx, key, None))?,
             _ => return Ok(()),
         }
@@ -242,6 +252,19 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Keeps that a mailbox says of a box that it was acknowledged; true if that was the second word of two.
+    fn is_gone(&mut self, key: FetchKey, mailbox: NodeId) -> bool {
+        let alone = self.document.as_ref().is_none_or(|document| Self::copies(document, document.mailboxes.len()) == 1);
+        let Some(fetch) = self.fetches.get_mut(&key) else { return false };
+        match fetch.gone_at {
+            Some(before) => alone || before != mailbox,
+            None => {
+                fetch.gone_at = Some(mailbox);
+                false
+            }
+        }
     }
 
     fn handle_found(
@@ -318,6 +341,7 @@ pub(super) fn new_fetch(key: FetchKey, expected: &ExpectedBox, seen: Timestamp, 
         seen: Some(seen),
         due: Some(due),
         retry: GetRetry::new(),
+        gone_at: None,
     }
 }
 

@@ -117,6 +117,7 @@ impl Core {
         match purpose {
             Purpose::Put(id, _) => self.handle_put_sent(now, *id, pace),
             Purpose::Get(key, _) => self.handle_get_sent(now, *key, pace),
+            Purpose::Audit(id) => self.handle_audit_sent(now, *id, pace),
             Purpose::Ack | Purpose::Loop => Ok(()),
         }
     }

@@ -127,6 +127,8 @@ pub(super) struct Connection {
 pub(super) enum Purpose {
     Put(OutboxId, Slot),
     Get(FetchKey, Slot),
+    /// Reads back a box of ours, in a tick of the get clock.
+    Audit(OutboxId),
     Ack,
     Loop,
 }
@@ -137,6 +139,7 @@ impl Purpose {
         match self {
             Self::Put(id, _) => Some(Preparing::Put(*id)),
             Self::Get(key, _) => Some(Preparing::Get(*key)),
+            Self::Audit(id) => Some(Preparing::Audit(*id)),
             Self::Ack | Self::Loop => None,
         }
     }
@@ -144,6 +147,7 @@ impl Purpose {
     pub(super) fn slot(&self) -> Slot {
         match self {
             Self::Put(_, slot) | Self::Get(_, slot) => *slot,
+            Self::Audit(_) => Slot::Get,
             Self::Ack => Slot::Upkeep,
             Self::Loop => Slot::Loop,
         }
@@ -186,6 +190,7 @@ pub struct Counters {
 pub(super) enum Preparing {
     Put(OutboxId),
     Get(FetchKey),
+    Audit(OutboxId),
 }
 
 pub(super) struct PendingAck {

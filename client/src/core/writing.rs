@@ -11,6 +11,7 @@ use super::{
 use crate::{
     arq::Pace,
     store::{
+        audits,
         contacts::ContactState,
         files,
         messages::{self, MessageId, State},
@@ -38,9 +39,9 @@ const DECOYS_PER_STREAM: u64 = 1_000;
 const DECOYS_MAX: usize = 512;
 /// One decoy in this many is fetched late, one in this many never acknowledged, one in this many of class contested. Of the
 /// unacknowledged ones again one in this many is renewed: 42 a day, 1,900 rows (7 MB) at most.
-const DECOY_ODDITY: u32 = 16;
-const ABSENCE_MIN: Duration = Duration::from_secs(600);
-const ABSENCE_MAX: Duration = Duration::from_secs(10 * 86_400);
+pub(super) const DECOY_ODDITY: u32 = 16;
+pub(super) const ABSENCE_MIN: Duration = Duration::from_secs(600);
+pub(super) const ABSENCE_MAX: Duration = Duration::from_secs(10 * 86_400);
 
 pub(super) type Job = (Purpose, Command, Option<NodeId>);
 
@@ -96,9 +97,12 @@ impl Core {
         Some((Purpose::Put(id, slot), Command::put(outgoing.sealed.clone()), holder))
     }
 
-    /// What the get clock asks for next.
+    /// What the get clock asks for next: what is due longest, be it to be read or to be looked up.
     pub(super) fn next_get_job(&self, now: Timestamp) -> Option<Job> {
-        self.get_job(self.next_get(now)?, Slot::Get)
+        match (self.next_get(now), self.next_audit(now)) {
+            (Some((get, key)), audit) if audit.is_none_or(|(audit, _)| get <= audit) => self.get_job(key, Slot::Get),
+            (_, audit) => self.audit_job(audit?.1),
+        }
     }
 
     pub(super) fn get_job(&self, key: FetchKey, slot: Slot) -> Option<Job> {
@@ -118,7 +122,7 @@ impl Core {
     }
 
     /// How many mailboxes of the document in use hold a box: K, or fewer in a network that has fewer.
-    fn copies(document: &Document, holders: usize) -> usize {
+    pub(super) fn copies(document: &Document, holders: usize) -> usize {
         usize::try_from(document.params.copies).unwrap_or(1).min(holders).max(1)
     }
 
@@ -204,7 +208,7 @@ impl Core {
         let Some(outgoing) = self.outbox.get(&id) else { return Ok(()) };
         let mut retry = outgoing.retry;
         retry.handle_sent(now, &mut self.rng, pace);
-        let forget = retry.is_finished() && outgoing.is_forgettable();
+        let forget = retry.is_finished() && outgoing.is_forgettable() && !self.audits.contains_key(&id);
         self.store.transaction(|tx| if forget { outbox::remove(tx, id) } else { outbox::set_retry(tx, id, &retry) })?;
         if retry.is_finished() {
             self.outbox.remove(&id);
@@ -227,7 +231,7 @@ impl Core {
             Answer::Stored(signatures) => {
                 // On fewer disks than the document asks for, whatever it is called: as if it were pending.
                 if let Some(evidence) = self.evidence(document, &mailbox, &outgoing.sealed, &signatures) {
-                    self.handle_stored(now, &outgoing, &evidence)?;
+                    self.handle_stored(now, &outgoing, &evidence, &mailbox)?;
                 }
             }
             Answer::Full => self.mailbox_full = Some(now),
@@ -239,12 +243,25 @@ impl Core {
         Ok(())
     }
 
-    fn handle_stored(&mut self, now: Timestamp, outgoing: &Outgoing, evidence: &Evidence) -> Result<(), CoreError> {
+    fn handle_stored(
+        &mut self,
+        now: Timestamp,
+        outgoing: &Outgoing,
+        evidence: &Evidence,
+        mailbox: &NodeId,
+    ) -> Result<(), CoreError> {
         let id = outgoing.id;
         let mut retry = outgoing.retry;
         retry.handle_stored();
-        let forget = retry.is_finished() && outgoing.is_forgettable();
+        // Once for each time that it is put.
+        let first = !outgoing.retry.stored && !self.audits.contains_key(&id);
+        let audit = if first { self.draw_audit(now, outgoing, evidence, mailbox) } else { None };
+        let audited = audit.is_some() || self.audits.contains_key(&id);
+        let forget = retry.is_finished() && outgoing.is_forgettable() && !audited;
         self.transaction(now, |work| {
+            if let Some(audit) = &audit {
+                audits::set(work.tx, id, audit)?;
+            }
             outbox::set_retry(work.tx, id, &retry)?;
             outbox::set_receipt(work.tx, id, &evidence.to_bytes())?;
             if let Some(message) = outgoing.message {
@@ -257,6 +274,7 @@ impl Core {
         } else if let Some(outgoing) = self.outbox.get_mut(&id) {
             outgoing.retry = retry;
         }
+        self.audits.extend(audit.map(|audit| (id, audit)));
         self.invite_stored(id);
         Ok(())
     }
@@ -390,6 +408,7 @@ impl Work<'_> {
             seen: None,
             due: None,
             retry: crate::arq::GetRetry::new(),
+            gone_at: None,
         };
         streams::push_fetch(self.tx, &fetch)?;
         Ok((stream, sealed.id, fetch))

@@ -18,11 +18,13 @@
 //! | [`files`] | bytes of attachments, in pieces |
 //! | [`streams`] | streams of boxes, boxes to fetch |
 //! | [`outbox`] | boxes to send |
+//! | [`audits`] | boxes to look up, broken words of mailboxes |
 //! | [`digests`] | the digests of the last day |
 //!
 //! What libsignal keeps (sessions, prekeys) is in `crate::signal`.
 
 pub mod account;
+pub mod audits;
 pub mod contacts;
 pub mod digests;
 mod error;

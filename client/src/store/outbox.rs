@@ -123,14 +123,34 @@ pub fn of_stream(connection: &Connection, stream: StreamId) -> Result<Vec<Outbox
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Its reader has a box: it is not renewed any more, and goes when its planned sendings are out.
+/// Its reader has a box: it is not renewed any more, and goes when its planned sendings are out and it is not looked up.
 pub fn settle(connection: &Connection, id: OutboxId) -> Result<(), StoreError> {
-    connection.prepare_cached("DELETE FROM outbox WHERE id = ?1 AND sends >= planned")?.execute([id.0])?;
     let mut statement = connection.prepare_cached(
         "UPDATE outbox SET message = NULL, stored = 1, renewal = NULL, renew_ms = NULL WHERE id = ?1",
     )?;
     statement.execute([id.0])?;
+    remove_done(connection, id)
+}
+
+/// The box is not looked up any more.
+pub fn finish_audit(connection: &Connection, id: OutboxId) -> Result<(), StoreError> {
+    connection.prepare_cached("UPDATE outbox SET audit_ms = NULL WHERE id = ?1")?.execute([id.0])?;
+    remove_done(connection, id)
+}
+
+fn remove_done(connection: &Connection, id: OutboxId) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "DELETE FROM outbox WHERE id = ?1 AND stored = 1 AND sends >= planned AND message IS NULL AND renew_ms IS NULL
+         AND audit_ms IS NULL",
+    )?;
+    statement.execute([id.0])?;
     Ok(())
+}
+
+/// A box.
+pub fn by_id(connection: &Connection, id: OutboxId) -> Result<Option<Outgoing>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("{SELECT} WHERE o.id = ?1"))?;
+    Ok(statement.query_row([id.0], read).optional()?)
 }
 
 /// Keeps how far the sending of a box is.

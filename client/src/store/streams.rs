@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use std::time::Duration;
 use veilpost_packet::{
     boxes::{ReadCap, WriteCap},
-    ids::BoxId,
+    ids::{BoxId, NodeId},
     primitives::Secret32,
     time::Timestamp,
 };
@@ -196,6 +196,8 @@ pub struct Fetch {
     pub due: Option<Timestamp>,
     /// How far its fetching is.
     pub retry: GetRetry,
+    /// The first mailbox that says that it was acknowledged; forgotten with the process.
+    pub gone_at: Option<NodeId>,
 }
 
 /// Keeps a box to fetch. What is there already stays.
@@ -346,6 +348,7 @@ pub fn pending_fetches(connection: &Connection) -> Result<Vec<Fetch>, StoreError
             seen: optional_time(row, 6)?,
             due: optional_time(row, 7)?,
             retry: GetRetry { asked: row.get(8)?, ..GetRetry::new() },
+            gone_at: None,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -45,7 +45,7 @@ fn sent(core: &mut Core) -> Vec<Outgoing> {
 fn bring(core: &mut Core, now: Timestamp, named: &SealedBox, found: &SealedBox) -> Option<FetchKey> {
     core.handle_hits(now, vec![BoxTag::of(&named.id)], None).unwrap();
     let key = core.fetches.values().find(|fetch| fetch.id == named.id)?.key;
-    core.handle_get_answer(now, key, Told::Found(Box::new(found.clone()))).unwrap();
+    core.handle_get_answer(now, key, holder().node_id(), Told::Found(Box::new(found.clone()))).unwrap();
     Some(key)
 }
 
@@ -72,7 +72,7 @@ impl Two {
         let offer = sent(&mut alice).pop().unwrap();
         bob.accept(NOW, &link, Some("Alice"), 7).unwrap();
         let key = bob.fetches.keys().next().copied().unwrap();
-        bob.handle_get_answer(NOW, key, Told::Found(Box::new(offer.sealed))).unwrap();
+        bob.handle_get_answer(NOW, key, holder().node_id(), Told::Found(Box::new(offer.sealed))).unwrap();
         assert!(matches!(bob.poll_answer(), Some((7, Ok(Answer::Accepted(_))))));
         let answer = sent(&mut bob).pop().unwrap();
         deliver(&mut alice, NOW, &answer.sealed);
@@ -197,7 +197,7 @@ fn an_offer_that_cannot_be_answered_leaves_nothing_of_its_opening_behind() {
         .execute_batch("CREATE TEMP TRIGGER full BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END")
         .unwrap();
     let key = bob.fetches.keys().next().copied().unwrap();
-    assert!(bob.handle_get_answer(NOW, key, Told::Found(Box::new(offer.sealed.clone()))).is_err());
+    assert!(bob.handle_get_answer(NOW, key, holder().node_id(), Told::Found(Box::new(offer.sealed.clone()))).is_err());
     let count = |bob: &Core, table: &str| -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
         bob.store.connection().query_row(&sql, [], |row| row.get(0)).unwrap()
@@ -205,7 +205,7 @@ fn an_offer_that_cannot_be_answered_leaves_nothing_of_its_opening_behind() {
     assert_eq!((count(&bob, "sessions"), count(&bob, "streams")), (0, 1), "only the offer's own stream is there");
     assert!(!streams::is_done(bob.store.connection(), key).unwrap());
     bob.store.connection().execute_batch("DROP TRIGGER full").unwrap();
-    bob.handle_get_answer(NOW, key, Told::Found(Box::new(offer.sealed))).unwrap();
+    bob.handle_get_answer(NOW, key, holder().node_id(), Told::Found(Box::new(offer.sealed))).unwrap();
     assert!(matches!(bob.poll_answer(), Some((7, Ok(Answer::Accepted(_))))));
 }
 
