@@ -274,6 +274,13 @@ impl WriteCap {
         self.chain.index
     }
 
+    /// Leaves boxes out: the next one is `index`. Nothing happens if that lies behind. Two hashes for each box.
+    pub fn skip_to(&mut self, index: u64) {
+        while self.chain.index < index {
+            self.chain.advance();
+        }
+    }
+
     /// The capability to read from the same index on.
     pub fn read_cap(&self) -> ReadCap {
         ReadCap { public: self.keypair().public().to_bytes(), chain: self.chain.clone() }

@@ -88,6 +88,16 @@ fn a_box_is_renewed_after_its_stream_has_gone_on_and_its_reader_notices_nothing(
 }
 
 #[test]
+fn boxes_that_a_writer_leaves_out_are_left_out_by_its_reader_too() {
+    let (mut writer, reader) = (root(1).write_cap(), root(1).read_cap());
+    writer.skip_to(7);
+    let sealed = writer.seal_next(&NETWORK, terms(20), b"seven").unwrap();
+    assert_eq!(reader.window(8).unwrap()[7].open(&NETWORK, &sealed).unwrap(), b"seven");
+    writer.skip_to(3);
+    assert_eq!(writer.index(), 8, "never back");
+}
+
+#[test]
 fn another_boxes_key_and_another_streams_seed_renew_nothing() {
     let mut writer = root(1).write_cap();
     let own = writer.renewal_key();

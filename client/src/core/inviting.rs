@@ -280,7 +280,7 @@ impl Work<'_> {
         }
         signal::open_session(self.tx, contact, &bundle, self.now, self.rng)?;
         let (ours, theirs) = (StreamSeed::random(self.rng), StreamSeed::random(self.rng));
-        self.create_pair(contact, &ours, &theirs)?;
+        self.create_pair(contact, &ours, &theirs, self.now)?;
         let own = account::load(self.tx)?;
         let hello = Hello { name: own.name, answerer_writes: ours, inviter_writes: theirs };
         let message = Message { uuid: Uuid::random(self.rng), sent_at: self.now, body: Body::Hello(hello) };
@@ -317,11 +317,11 @@ impl Work<'_> {
                 return Ok(Read::Bad);
             }
         };
-        let Ok(Message { uuid, body: Body::Hello(hello), .. }) = Message::decode(&first.plaintext) else {
+        let Ok(Message { uuid, sent_at, body: Body::Hello(hello) }) = Message::decode(&first.plaintext) else {
             self.fail_contact(contact)?;
             return Ok(Read::Bad);
         };
-        self.create_pair(contact, &hello.inviter_writes, &hello.answerer_writes)?;
+        self.create_pair(contact, &hello.inviter_writes, &hello.answerer_writes, sent_at)?;
         contacts::set_state(self.tx, contact, ContactState::Established)?;
         self.name_contact(contact, named, &hello.name)?;
         // A first sign of life, so that the other side's session leaves its key-agreement form.

@@ -13,6 +13,7 @@
 //! | `work` | what happens inside one transaction |
 //! | `writing` | boxes on their way out: slots, copies, files, decoys |
 //! | `auditing` | do mailboxes keep what they sign for |
+//! | `beacon` | a box a day for every contact, which ends any absence |
 //! | `keeping` | boxes whose reader is away |
 //! | `reading` | digests, windows, boxes on their way in |
 //! | `holding` | from boxes to messages, in an order that the session survives |
@@ -26,6 +27,7 @@
 
 mod asking;
 mod auditing;
+mod beacon;
 mod build;
 mod epochs;
 mod evidence;
@@ -350,6 +352,7 @@ impl Core {
             work.expire_invitations()?;
             work.open_overdue()?;
             work.renew_due()?;
+            work.keep_beacons()?;
             work.send_due_receipts()
         });
         let kept = kept.and_then(|()| self.end_silent_audits(now));
@@ -439,6 +442,9 @@ impl Core {
                     self.outbox.remove(&id);
                 }
             }
+        }
+        for fetch in effects.fetches {
+            self.take_fetch(fetch);
         }
         for event in effects.events {
             self.push_event(event);

@@ -58,7 +58,13 @@ impl Core {
             }
             self.fetches.insert(fetch.key, fetch);
         }
-        let read = [StreamKind::MessagesIn, StreamKind::FileIn, StreamKind::AnswerIn, StreamKind::OfferIn];
+        let read = [
+            StreamKind::MessagesIn,
+            StreamKind::FileIn,
+            StreamKind::AnswerIn,
+            StreamKind::OfferIn,
+            StreamKind::BeaconIn,
+        ];
         for stream in streams::of_kinds(self.store.connection(), &read)? {
             self.watch(now, stream.id)?;
         }
@@ -77,6 +83,7 @@ impl Core {
         let mut cap = streams::read_cap(connection, id)?;
         let highest = streams::highest_seen(connection, id)?.map_or(cap.index(), |highest| highest + 1);
         let end = stream.boxes.unwrap_or(u64::MAX).min(highest.max(cap.index()) + LOOK_AHEAD);
+        let end = if stream.kind == StreamKind::BeaconIn { cap.index() + super::beacon::WINDOW } else { end };
         let end = if stream.boxes.is_none() { end.min(cap.index() + SPAN_MAX) } else { end };
         let from = self.watched.get(&id).copied().unwrap_or(cap.index()).max(cap.index());
         let known = if self.watched.contains_key(&id) { Vec::new() } else { streams::known_indices(connection, id)? };
@@ -191,12 +198,15 @@ impl Core {
             work.effects.moved.retain(|id| streams::by_id(tx, *id).is_ok_and(|row| row.kind != StreamKind::Decoys));
             Ok(fetches)
         })?;
-        for fetch in fetches {
-            if self.fetches.len() < FETCHES_MAX {
-                self.fetches.insert(fetch.key, fetch);
-            }
-        }
+        fetches.into_iter().for_each(|fetch| self.take_fetch(fetch));
         Ok(())
+    }
+
+    /// Keeps a box to fetch in memory, as long as there is room.
+    pub(super) fn take_fetch(&mut self, fetch: Fetch) {
+        if self.fetches.len() < FETCHES_MAX {
+            self.fetches.insert(fetch.key, fetch);
+        }
     }
 
     /// The box that was named first of those that are due and were never asked for.
@@ -306,7 +316,10 @@ impl Core {
             }
             Read::Known => {}
         }
-        let acked = matches!(stream.kind, StreamKind::MessagesIn | StreamKind::FileIn | StreamKind::Decoys);
+        let acked = matches!(
+            stream.kind,
+            StreamKind::MessagesIn | StreamKind::FileIn | StreamKind::Decoys | StreamKind::BeaconIn
+        );
         if acked && !fetch.unacked && self.acks.len() < ACKS_MAX {
             let mean = self.document.as_ref().map_or(ACK_MEAN, |document| document.params.hurry(ACK_MEAN));
             let due = now + exponential(&mut self.rng, mean);
@@ -378,9 +391,15 @@ impl Work<'_> {
             StreamKind::AnswerIn => self.read_answer(stream, content),
             // Handled in a transaction of its own making, see `handle_offer`.
             StreamKind::OfferIn => Ok(Read::Bad),
-            StreamKind::MessagesOut | StreamKind::FileOut | StreamKind::OfferOut | StreamKind::AnswerOut => {
-                Ok(Read::Bad)
-            }
+            StreamKind::BeaconIn => match stream.contact {
+                Some(contact) => self.read_beacon(contact, content),
+                None => Ok(Read::Bad),
+            },
+            StreamKind::MessagesOut
+            | StreamKind::FileOut
+            | StreamKind::OfferOut
+            | StreamKind::AnswerOut
+            | StreamKind::BeaconOut => Ok(Read::Bad),
         }
     }
 

@@ -78,6 +78,7 @@ fn without_document_or_connection_nothing_is_built_or_sent_and_no_wake_up_is_in_
     assert!(core.next_wake(NOW) > NOW);
 }
 
+mod absence;
 mod auditing;
 mod keeping;
 mod people;

@@ -11,7 +11,7 @@ use crate::{
         files::{self, FileShape},
         messages::{self, Direction, Kind, MessageId, NewMessage, State},
         outbox::{self, OutboxId, Outgoing},
-        streams::{self, FetchKey, NewStream, StreamId, StreamKind},
+        streams::{self, Fetch, FetchKey, NewStream, StreamId, StreamKind},
     },
 };
 use rusqlite::Connection;
@@ -63,6 +63,8 @@ pub(super) struct Effects {
     pub withdrawn: Vec<OutboxId>,
     /// Boxes that their reader has.
     pub settled: Vec<OutboxId>,
+    /// Boxes that are to be fetched though no digest named them to us.
+    pub fetches: Vec<Fetch>,
     /// Streams that are to be read from now on.
     pub watch: Vec<StreamId>,
     /// Streams whose window has moved.
@@ -288,12 +290,13 @@ impl Work<'_> {
         Ok(id)
     }
 
-    /// Both streams of a pair.
+    /// The streams of a pair, which was made at `since`.
     pub(super) fn create_pair(
         &mut self,
         contact: ContactId,
         ours: &StreamSeed,
         theirs: &StreamSeed,
+        since: Timestamp,
     ) -> Result<(), CoreError> {
         let write = StreamRoot::new(*ours.as_bytes()).write_cap();
         let read = StreamRoot::new(*theirs.as_bytes()).read_cap();
@@ -308,7 +311,7 @@ impl Work<'_> {
         streams::create(self.tx, &stream(StreamKind::MessagesOut, Some(&write), None))?;
         let incoming = streams::create(self.tx, &stream(StreamKind::MessagesIn, None, Some(&read)))?;
         self.effects.watch.push(incoming);
-        Ok(())
+        self.create_beacons(contact, ours, theirs, since)
     }
 
     /// A message's state, once it is a step forward.

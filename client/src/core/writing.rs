@@ -11,7 +11,7 @@ use super::{
 use crate::{
     arq::Pace,
     store::{
-        audits,
+        audits, beacons,
         contacts::ContactState,
         files,
         messages::{self, MessageId, State},
@@ -264,6 +264,9 @@ impl Core {
             }
             outbox::set_retry(work.tx, id, &retry)?;
             outbox::set_receipt(work.tx, id, &evidence.to_bytes())?;
+            if outgoing.kind == StreamKind::MessagesOut {
+                beacons::set_on_mailboxes(work.tx, id, evidence.expiry)?;
+            }
             if let Some(message) = outgoing.message {
                 work.check_stored(message)?;
             }

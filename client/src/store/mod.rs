@@ -18,6 +18,7 @@
 //! | [`files`] | bytes of attachments, in pieces |
 //! | [`streams`] | streams of boxes, boxes to fetch |
 //! | [`outbox`] | boxes to send |
+//! | [`beacons`] | streams with a box a day, and what they tell |
 //! | [`audits`] | boxes to look up, broken words of mailboxes |
 //! | [`digests`] | the digests of the last day |
 //!
@@ -25,6 +26,7 @@
 
 pub mod account;
 pub mod audits;
+pub mod beacons;
 pub mod contacts;
 pub mod digests;
 mod error;

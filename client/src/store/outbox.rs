@@ -1,7 +1,7 @@
 //! The outbox: boxes that we write, until they are stored and, where someone receipts them, receipted.
 
 use super::{
-    StoreError,
+    StoreError, beacons,
     contacts::millis,
     messages::MessageId,
     streams::{StreamId, StreamKind, number, optional_time},
@@ -125,6 +125,7 @@ pub fn of_stream(connection: &Connection, stream: StreamId) -> Result<Vec<Outbox
 
 /// Its reader has a box: it is not renewed any more, and goes when its planned sendings are out and it is not looked up.
 pub fn settle(connection: &Connection, id: OutboxId) -> Result<(), StoreError> {
+    beacons::remove_on_mailboxes(connection, id)?;
     let mut statement = connection.prepare_cached(
         "UPDATE outbox SET message = NULL, stored = 1, renewal = NULL, renew_ms = NULL WHERE id = ?1",
     )?;

@@ -40,12 +40,16 @@ pub enum StreamKind {
     OfferIn = 7,
     /// Our answer to it.
     AnswerOut = 8,
+    /// A box a day for a contact, see `core::beacon`.
+    BeaconOut = 9,
+    /// A contact's.
+    BeaconIn = 10,
 }
 
 impl StreamKind {
     pub(super) fn from_code(code: i64) -> Option<Self> {
         use StreamKind::*;
-        [MessagesOut, MessagesIn, FileOut, FileIn, Decoys, OfferOut, AnswerIn, OfferIn, AnswerOut]
+        [MessagesOut, MessagesIn, FileOut, FileIn, Decoys, OfferOut, AnswerIn, OfferIn, AnswerOut, BeaconOut, BeaconIn]
             .into_iter()
             .find(|kind| *kind as i64 == code)
     }

@@ -302,7 +302,7 @@ fn receipts_for_a_contact_without_a_session_do_not_hold_back_those_of_others() {
         work.tx.execute("INSERT INTO contacts (id, name, state, created_ms) VALUES (-5, 'Broken', 2, 0)", [])?;
         let broken = ContactId::new(-5);
         let root = || StreamSeed::random(&mut random::seeded([8; 32]));
-        work.create_pair(broken, &root(), &root())?;
+        work.create_pair(broken, &root(), &root(), NOW)?;
         work.owe_receipt(broken, Uuid([1; 16]))?;
         Ok(broken)
     });
