@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     signal::{self, SignalError},
-    store::contacts,
+    store::{contacts, messages},
 };
 use veilpost_packet::primitives::SigningSecret;
 
