@@ -6,9 +6,9 @@
 //! key of today.
 //!
 //! ```text
-//! beacon = version u8 = 1 | next u64 | bits 128 B | bundle length u16 | bundle
+//! beacon = version u8 = 1 | next u64 | bits 128 B | bundle length u16 | bundle | files u8 | (message id 16 | boxes u32) each
 //! ```
-//! Bit k: box `next - 1 - k` of the stream of messages is on its mailboxes, has not expired and was not receipted. Only those
+//! Of a file that is on its way all boxes below the number are on mailboxes. Bit k: box `next - 1 - k` of the stream of messages is on its mailboxes, has not expired and was not receipted. Only those
 //! are asked for, in random order, so nobody asks for boxes that are not there. The bundle is a fresh set of prekeys: if the
 //! reader's session refuses to send because nobody has answered for 30 days, it begins a new one with it.
 //!
@@ -22,11 +22,12 @@ use super::{
 };
 use crate::{
     arq::Pace,
-    content::StreamSeed,
+    content::{StreamSeed, Uuid},
     signal::{self, Bundle},
     store::{
         beacons::{self, Beacon},
         contacts::{self, ContactId, ContactState},
+        messages::{self, Direction, State},
         streams::{self, FetchKey, NewStream, StreamId, StreamKind},
     },
 };
@@ -49,6 +50,8 @@ const DAYS_MAX: u32 = 4_000;
 const AHEAD_MAX: u64 = 65_536;
 /// Days that a set of prekeys is kept: longer than a beacon.
 const PREKEY_DAYS: u32 = 17;
+/// Files that a beacon tells of at most, the newest: the others' turn comes when those are delivered.
+const FILES: usize = 16;
 /// Version of the format.
 const VERSION: u8 = 1;
 
@@ -56,6 +59,8 @@ const VERSION: u8 = 1;
 struct Told {
     /// Indices of boxes that wait, ascending.
     waiting: Vec<u64>,
+    /// Of these messages' files all boxes below the number.
+    files: Vec<(Uuid, u32)>,
     bundle: Bundle,
 }
 
@@ -149,6 +154,11 @@ impl Work<'_> {
         }
         let mut writer = Writer::with_capacity(Bundle::LEN + 256);
         writer.u8(VERSION).u64(next).put(&bits).bytes16(&bundle.encode());
+        let files = beacons::files(self.tx, contact, FILES)?;
+        writer.u8(files.len() as u8);
+        for (uuid, stored) in files {
+            writer.put(&uuid.0).u32(stored);
+        }
         Ok(writer.finish())
     }
 
@@ -165,6 +175,15 @@ impl Work<'_> {
         }
         if let Some(stream) = streams::of_contact(self.tx, contact, StreamKind::MessagesIn)? {
             self.fetch_waiting(stream.id, &told.waiting)?;
+        }
+        for (uuid, boxes) in told.files {
+            // One whose manifest is not here yet is told of again tomorrow.
+            let Some(found) = messages::by_uuid(self.tx, contact, Direction::In, uuid)? else { continue };
+            let stream = streams::of_message(self.tx, found.id)?.filter(|_| found.message.state == State::Receiving);
+            let Some((stream, count)) = stream.and_then(|stream| Some((stream.id, stream.boxes?))) else { continue };
+            let low = streams::read_cap(self.tx, stream)?.index();
+            let waiting: Vec<u64> = (low..u64::from(boxes).min(count)).take(BITS as usize).collect();
+            self.fetch_waiting(stream, &waiting)?;
         }
         Ok(Read::Good)
     }
@@ -214,8 +233,73 @@ fn read(content: &[u8]) -> codec::Result<Told> {
     }
     let (next, bits) = (reader.u64()?, reader.array::<{ BITS as usize / 8 }>()?);
     let bundle = Bundle::decode(reader.bytes16(4_096, "bundle")?).map_err(|_| DecodeError::Invalid("bundle"))?;
+    let count = usize::from(reader.u8()?);
+    if count > FILES {
+        return Err(DecodeError::TooLong("files of a beacon"));
+    }
+    let file = |reader: &mut Reader<'_>| Ok((Uuid(reader.array()?), reader.u32()?));
+    let files = (0..count).map(|_| file(&mut reader)).collect::<codec::Result<_>>()?;
     reader.finish()?;
     let set = |back: &u64| bits.get((back / 8) as usize).is_some_and(|byte| byte & (1 << (back % 8)) != 0);
     let waiting = (0..BITS).rev().filter(set).filter_map(|back| next.checked_sub(back + 1)).collect();
-    Ok(Told { waiting, bundle })
+    Ok(Told { waiting, files, bundle })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use proptest::prelude::*;
+    use veilpost_packet::{ids::NetworkId, random};
+
+    fn bundle() -> Vec<u8> {
+        static ONE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        ONE.get_or_init(make_bundle).clone()
+    }
+
+    fn make_bundle() -> Vec<u8> {
+        let (mut store, mut rng) = (Store::in_memory().unwrap(), random::seeded([1; 32]));
+        let made = store.transaction(|tx| {
+            signal::create_account(tx, "Alice", NetworkId([0; 32]), Timestamp::ZERO, &mut rng)?;
+            signal::create_bundle(tx, None, Timestamp::ZERO, &mut rng)
+        });
+        made.unwrap().1.encode()
+    }
+
+    fn beacon(next: u64, bits: &[u8; 128], bundle: &[u8]) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.u8(VERSION).u64(next).put(bits).bytes16(bundle).u8(FILES as u8);
+        for _ in 0..FILES {
+            writer.put(&[5; 16]).u32(7);
+        }
+        writer.finish()
+    }
+
+    #[test]
+    fn the_bits_of_a_beacon_are_its_boxes_ascending_and_none_below_zero() {
+        let (mut bits, bundle) = ([0; 128], bundle());
+        (bits[0], bits[127]) = (0b101, 0x80);
+        assert_eq!(read(&beacon(2_000, &bits, &bundle)).unwrap().waiting, [976, 1_997, 1_999]);
+        assert_eq!(read(&beacon(2, &bits, &bundle)).unwrap().waiting, [1]);
+        assert!(read(&beacon(0, &[0xff; 128], &bundle)).unwrap().waiting.is_empty());
+        assert_eq!(read(&beacon(u64::MAX, &[0xff; 128], &bundle)).unwrap().waiting.len(), BITS as usize);
+    }
+
+    #[test]
+    fn a_beacon_fits_a_box() {
+        assert!(beacon(0, &[0; 128], &bundle()).len() <= veilpost_packet::boxes::BOX_CONTENT_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), cut in 0usize..2_000) {
+            let _ = read(&bytes);
+            let mut damaged = beacon(7, &[3; 128], &bundle());
+            damaged.truncate(cut);
+            let _ = read(&damaged);
+            bytes.insert(0, VERSION);
+            let _ = read(&bytes);
+        }
+    }
 }

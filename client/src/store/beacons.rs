@@ -3,6 +3,7 @@
 use super::{
     StoreError,
     contacts::{ContactId, millis},
+    messages::Uuid,
     outbox::OutboxId,
     streams::{StreamId, StreamKind, number, optional_time},
 };
@@ -83,6 +84,20 @@ pub fn on_mailboxes(connection: &Connection, stream: StreamId, count: u64) -> Re
     let mut select = connection
         .prepare_cached("SELECT box_index FROM on_mailboxes WHERE stream = ?1 ORDER BY box_index DESC LIMIT ?2")?;
     let rows = select.query_map((stream.0, number(count)), |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The newest files that are on their way to a contact: their messages, and below which index all boxes are on mailboxes.
+pub fn files(connection: &Connection, contact: ContactId, count: usize) -> Result<Vec<(Uuid, u32)>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT m.uuid, coalesce((SELECT min(o.box_index) FROM outbox o WHERE o.stream = s.id AND o.stored = 0),
+                                 (SELECT max(o.box_index) + 1 FROM outbox o WHERE o.stream = s.id), 0)
+         FROM streams s JOIN messages m ON m.id = s.message
+         WHERE s.contact = ?1 AND s.kind = ?2 AND m.state IN (0, 1) ORDER BY s.id DESC LIMIT ?3",
+    )?;
+    let rows = select.query_map((contact.get(), StreamKind::FileOut as i64, count as i64), |row| {
+        Ok((Uuid(row.get(0)?), u32::try_from(row.get::<_, i64>(1)?).unwrap_or(0)))
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

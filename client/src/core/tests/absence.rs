@@ -164,3 +164,24 @@ fn a_reader_looks_256_boxes_ahead_and_not_one_more() {
     bob.handle_hits(now, vec![BoxTag::of(&beyond)], None).unwrap();
     assert!(bob.fetches.values().any(|fetch| fetch.id == beyond), "and the window has moved on with it");
 }
+
+#[test]
+fn a_file_that_was_sent_while_its_reader_was_away_comes_with_the_beacons() {
+    let mut world = World::befriended(2, 2);
+    world.online[1] = false;
+    let bytes: Vec<u8> = (0..40_000u32).map(|at| at as u8).collect();
+    let now = world.now;
+    let id = world.people[0].send_file(now, "Bob", "picture.png", "image/png", &bytes).unwrap();
+    (0..5).for_each(|_| world.day());
+    assert_eq!(world.state(0, id), State::Stored);
+    world.online[1] = true;
+    for _ in 0..3 {
+        world.steps(700);
+        world.pass(world.document.params.day * 9 / 10);
+    }
+    world.steps(300);
+    assert_eq!(world.state(0, id), State::Delivered);
+    let all = messages::list(world.people[1].store.connection(), None, 100).unwrap();
+    let file = all.into_iter().find_map(|one| one.message.file).unwrap();
+    assert_eq!(crate::store::files::read_all(world.people[1].store.connection(), file).unwrap().unwrap(), bytes);
+}

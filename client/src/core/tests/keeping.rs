@@ -138,7 +138,8 @@ fn more_renewals_than_one_look_at_the_clock_makes_wait_for_the_next() {
     let today = Day::at(world.now, world.document.params.day);
     let fresh = |world: &World| ids.iter().filter(|id| box_of(world, **id).sealed.expiry > today).count();
     world.people[0].handle_timers(world.now);
-    assert_eq!(fresh(&world), 32);
+    // A decoy may be among them.
+    assert!((30..=32).contains(&fresh(&world)), "{}", fresh(&world));
     world.pass(Duration::from_secs(11));
     world.people[0].handle_timers(world.now);
     assert_eq!(fresh(&world), 40);
