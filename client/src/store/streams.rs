@@ -301,6 +301,15 @@ pub fn count_opened(connection: &Connection, stream: StreamId, first: u64, end: 
     Ok(count.unsigned_abs())
 }
 
+/// True if one of the boxes `first .. end` was named by a digest and is not here yet.
+pub fn any_named(connection: &Connection, stream: StreamId, first: u64, end: u64) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM fetches WHERE stream = ?1 AND box_index >= ?2 AND box_index < ?3
+         AND done = 0 AND seen_ms IS NOT NULL)",
+    )?;
+    Ok(statement.query_row((stream.0, number(first), number(end)), |row| row.get(0))?)
+}
+
 /// The first boxes of the newest receiving chains, ascending.
 pub fn chains(connection: &Connection, stream: StreamId) -> Result<Vec<u64>, StoreError> {
     let mut statement =

@@ -145,6 +145,27 @@ fn what_waits_for_a_lost_box_is_opened_after_two_hours_and_the_next_turns_do_not
 }
 
 #[test]
+fn what_waits_for_a_box_that_was_named_waits_for_a_day() {
+    let mut two = Two::new();
+    let late = two.alice_writes(NOW, "late");
+    two.bob.handle_hits(NOW, vec![BoxTag::of(&late.id)], None).unwrap();
+    two.talk(0..12);
+    let waiting = received(&two.bob).len();
+    assert!(waiting < 12, "something waits");
+    let hours = |hours: u64| NOW + Duration::from_secs(hours * 3_600);
+    two.bob.transaction(hours(23), |work| work.open_overdue()).unwrap();
+    assert_eq!(received(&two.bob).len(), waiting);
+    let mut other = Two::new();
+    let lost = other.alice_writes(NOW, "lost");
+    other.bob.handle_hits(NOW, vec![BoxTag::of(&lost.id)], None).unwrap();
+    other.talk(0..12);
+    other.bob.transaction(hours(25), |work| work.open_overdue()).unwrap();
+    assert_eq!(received(&other.bob).len(), 12, "a contact is not silent for longer");
+    deliver(&mut two.bob, hours(23), &late);
+    assert_eq!(received(&two.bob).len(), 13, "nothing is lost");
+}
+
+#[test]
 fn what_waits_survives_a_restart() {
     let mut two = Two::new();
     let late = two.alice_writes(NOW, "late");
