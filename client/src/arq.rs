@@ -16,11 +16,8 @@ const COPY_GAP_FLOOR: Duration = Duration::from_secs(30);
 const COPY_GAP_MEAN: Duration = Duration::from_secs(30);
 /// Mean number of planned copies beyond the first sending.
 const COPIES_MEAN: f64 = 1.0;
-/// Mean gap before sending again what is not stored after all planned copies; doubled with each such sending, up to
-/// [`RESEND_MAX`], so that what piles up in an outage does not take every upkeep tick.
+/// Mean gap before sending again what is not stored after all planned copies.
 const RESEND_MEAN: Duration = Duration::from_secs(600);
-/// Longest mean of that gap.
-const RESEND_MAX: Duration = Duration::from_secs(3_600);
 /// Fixed part of the gap before a repeated Get.
 const REPEAT_GAP_FLOOR: Duration = Duration::from_secs(60);
 /// Mean of the exponential part of the gap before a repeated Get.
@@ -104,9 +101,7 @@ impl PutRetry {
     pub fn handle_sent(&mut self, now: Timestamp, rng: &mut EngineRng, pace: Pace) {
         self.sends = self.sends.saturating_add(1);
         // Drawn whether it is needed or not, so that what was answered never shifts the draws that follow.
-        let resends = self.sends.saturating_sub(self.planned).min(8);
-        let mean = RESEND_MEAN.saturating_mul(1 << resends).min(RESEND_MAX);
-        let (copy, resend) = (pace.gap(rng, COPY_GAP_FLOOR, COPY_GAP_MEAN), pace.gap(rng, Duration::ZERO, mean));
+        let (copy, resend) = (pace.gap(rng, COPY_GAP_FLOOR, COPY_GAP_MEAN), pace.gap(rng, Duration::ZERO, RESEND_MEAN));
         self.next = if self.sends < self.planned {
             Some(now + copy)
         } else if self.stored {
@@ -310,19 +305,6 @@ mod tests {
         };
         let mean = (0..100).map(last).sum::<u64>() / 100;
         assert!((5..8).contains(&mean), "{mean} days");
-    }
-
-    #[test]
-    fn what_is_not_taken_is_sent_ever_more_slowly_but_once_an_hour() {
-        let mut rng = seeded([8; 32]);
-        let mut put = PutRetry { planned: 1, ..PutRetry::new(&mut rng) };
-        let mut gaps = Vec::new();
-        for _ in 0..500 {
-            put.handle_sent(START, &mut rng, REAL);
-            gaps.push(put.next.unwrap().since(START).as_secs());
-        }
-        let mean = gaps[10..].iter().sum::<u64>() / 490;
-        assert!((3_100..4_100).contains(&mean), "{mean}");
     }
 
     #[test]

@@ -33,8 +33,8 @@ use veilpost_pki::{Document, topology};
 const FILE_WINDOW: u64 = 256;
 /// Boxes of one decoy stream; then its root is new.
 const DECOYS_PER_STREAM: u64 = 1_000;
-/// Decoys that no mailbox has taken yet at most: those of an hour, three sendings of each in an hour's upkeep ticks.
-const DECOYS_MAX: usize = 512;
+/// Decoys that no mailbox has taken yet at most: sent again every ten minutes they take half of the upkeep ticks.
+const DECOYS_MAX: usize = 128;
 /// One decoy in this many is fetched late, one in this many never acknowledged, one in this many of class contested. Of the
 /// unacknowledged ones again one in this many is renewed: 42 a day, 1,900 rows (7 MB) at most.
 pub(super) const DECOY_ODDITY: u32 = 16;

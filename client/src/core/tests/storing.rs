@@ -88,7 +88,6 @@ fn sendings_alternate_between_the_holders_until_both_have_signed() {
     let sends = world.people[0].outbox[&out.id].retry.sends as usize;
     assert!(sends.abs_diff(2 * brought(&world, 1)) <= 1, "every second one went to the one that is up");
     world.mailboxes.get_mut(&holders[0]).unwrap().nature = Nature::Honest;
-    // It is sent again once an hour on average by now.
     for _ in 0..20 {
         world.steps(200);
         if world.state(0, id) == State::Delivered {
@@ -141,7 +140,7 @@ fn in_an_outage_decoys_pile_up_to_their_bound_and_repeats_get_their_turn() {
     world.online[1] = false;
     world.steps(1_200);
     let decoys = world.people[0].outbox.values().filter(|out| out.kind == StreamKind::Decoys).count();
-    assert!((500..=513).contains(&decoys), "{decoys}");
+    assert!((120..=129).contains(&decoys), "{decoys}");
     let next = world.people[0].outbox.values().filter_map(|out| out.retry.next);
     let late = next.map(|next| world.now.since(next).as_secs()).max();
     assert!(late < Some(900), "upkeep ticks keep up: {late:?}");
