@@ -2,7 +2,7 @@
 //!
 //! Copies and repeats do not depend on losses, so that an observer who drops a packet learns nothing from what follows:
 //! every box, real or decoy, is sent 1 + G times whatever is answered (G geometric, mean 1), and every answered Get is asked
-//! again with probability 1/8. Only a box that is still unreceipted after its copies, and a Get without any answer, go on.
+//! again with probability 1/8. Only a box that is not stored after its copies, and a Get without any answer, go on.
 
 use std::time::Duration;
 use veilpost_packet::{
@@ -16,7 +16,7 @@ const COPY_GAP_FLOOR: Duration = Duration::from_secs(30);
 const COPY_GAP_MEAN: Duration = Duration::from_secs(30);
 /// Mean number of planned copies beyond the first sending.
 const COPIES_MEAN: f64 = 1.0;
-/// Mean gap before sending again what no mailbox has signed for after all planned copies.
+/// Mean gap before sending again what is not stored after all planned copies.
 const RESEND_MEAN: Duration = Duration::from_secs(600);
 /// Fixed part of the gap before a repeated Get.
 const REPEAT_GAP_FLOOR: Duration = Duration::from_secs(60);
@@ -26,8 +26,19 @@ const REPEAT_GAP_MEAN: Duration = Duration::from_secs(300);
 const REPEAT_ONE_IN: u32 = 8;
 /// Quick tries of one Get: two for each of two holders. A single holder gets them all while K is 1.
 pub const QUICK_GETS: u32 = 4;
-/// Mean gap before a Get that stays unanswered after its quick tries.
+/// Tries of one Get that fit, with the quick ones, into the two hours that a message waits for earlier ones
+/// (`core::holding`): the quick four take 18 minutes on average, the further six 66 more, and of ten nine are out within the
+/// two hours. If a try fails once in three times, whatever the reason, nine fail together once in 20,000 boxes; the four of
+/// before failed once in 80. What lies between is what a conversation loses when its session has gone on without them.
+pub const HELD_GETS: u32 = 10;
+/// Fixed part and mean of the rest of the gap between those.
+const HELD_GET_GAP: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(600));
+/// Tries after which the gap grows once more, so that the last reach over a week's outage.
+const PATIENT_GETS: u32 = 14;
+/// Mean gap before a Get that stays unanswered after those tries.
 const SLOW_GET_MEAN: Duration = Duration::from_secs(6 * 3_600);
+/// Mean gap before the last ones.
+const LAST_GET_MEAN: Duration = Duration::from_secs(24 * 3_600);
 /// Mean gap before asking again for what was asked for before a restart.
 const RESUME_MEAN: Duration = Duration::from_secs(60);
 /// Askings of one box in all, whatever restarts happen in between. A mailbox that watches the network needs about 60 askings
@@ -50,6 +61,11 @@ impl Pace {
     }
 }
 
+/// The gap before a Get that repeats another one.
+pub fn repeat_gap(rng: &mut EngineRng, pace: Pace) -> Duration {
+    pace.gap(rng, REPEAT_GAP_FLOOR, REPEAT_GAP_MEAN)
+}
+
 /// One box on its way to a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PutRetry {
@@ -67,6 +83,18 @@ impl PutRetry {
     /// A box that has not been sent; draws how many copies will be.
     pub fn new(rng: &mut EngineRng) -> Self {
         Self { planned: 1 + geometric(rng, COPIES_MEAN), sends: 0, stored: false, next: None }
+    }
+
+    /// A box that was sent before and is to be put once more, under a new signature or because its mailbox lost it: as often as
+    /// a fresh one, but in upkeep ticks from the first sending on.
+    pub fn again(now: Timestamp, rng: &mut EngineRng, pace: Pace) -> Self {
+        let first = pace.gap(rng, COPY_GAP_FLOOR, COPY_GAP_MEAN);
+        Self { next: Some(now + first), ..Self::new(rng) }
+    }
+
+    /// It waits for a Put slot.
+    pub fn is_fresh(&self) -> bool {
+        self.sends == 0 && self.next.is_none()
     }
 
     /// It was sent.
@@ -127,15 +155,17 @@ impl GetRetry {
     pub fn handle_sent(&mut self, now: Timestamp, rng: &mut EngineRng, pace: Pace) {
         self.asked = self.asked.saturating_add(1);
         self.tries = self.tries.saturating_add(1);
-        let repeat = pace.gap(rng, REPEAT_GAP_FLOOR, REPEAT_GAP_MEAN);
-        let slow = pace.gap(rng, Duration::ZERO, SLOW_GET_MEAN);
-        self.next = if self.answered || self.asked >= GETS_MAX {
-            None
-        } else if self.tries < QUICK_GETS {
-            Some(now + repeat)
+        let (floor, mean) = if self.tries < QUICK_GETS {
+            (REPEAT_GAP_FLOOR, REPEAT_GAP_MEAN)
+        } else if self.asked < HELD_GETS {
+            HELD_GET_GAP
+        } else if self.asked < PATIENT_GETS {
+            (Duration::ZERO, SLOW_GET_MEAN)
         } else {
-            Some(now + slow)
+            (Duration::ZERO, LAST_GET_MEAN)
         };
+        let gap = pace.gap(rng, floor, mean);
+        self.next = if self.answered || self.asked >= GETS_MAX { None } else { Some(now + gap) };
     }
 
     /// Any answer came. One time in eight the planned repeat stays.
@@ -160,7 +190,7 @@ impl Default for GetRetry {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -249,6 +279,35 @@ mod tests {
     }
 
     #[test]
+    fn nine_tries_fit_into_the_two_hours_that_a_message_waits_for_earlier_ones() {
+        let within = |seed: u8| {
+            let (mut rng, mut get, mut now) = (seeded([seed; 32]), GetRetry::new(), START);
+            while now.since(START) < Duration::from_secs(7_200) {
+                get.handle_sent(now, &mut rng, REAL);
+                now = get.next.unwrap();
+            }
+            get.asked
+        };
+        let tries: Vec<u32> = (0..200).map(within).collect();
+        let nine = tries.iter().filter(|tries| **tries >= 9).count();
+        assert!(tries.iter().all(|tries| (5..=PATIENT_GETS).contains(tries)) && nine > 180, "{nine}");
+    }
+
+    #[test]
+    fn the_last_tries_reach_over_days_of_an_outage() {
+        let last = |seed: u8| {
+            let (mut rng, mut get, mut now) = (seeded([seed; 32]), GetRetry::new(), START);
+            while get.asked < GETS_MAX {
+                get.handle_sent(now, &mut rng, REAL);
+                now = get.next.unwrap_or(now);
+            }
+            now.since(START).as_secs() / 86_400
+        };
+        let mean = (0..100).map(last).sum::<u64>() / 100;
+        assert!((5..8).contains(&mean), "{mean} days");
+    }
+
+    #[test]
     fn a_get_whose_answer_a_restart_lost_is_asked_again() {
         let mut rng = seeded([5; 32]);
         let resumed = GetRetry::resumed(1, START, &mut rng, REAL);
@@ -260,7 +319,7 @@ mod tests {
     #[test]
     fn after_a_restart_the_quick_tries_begin_anew() {
         let mut rng = seeded([6; 32]);
-        let mut get = GetRetry::resumed(QUICK_GETS + 1, START, &mut rng, REAL);
+        let mut get = GetRetry::resumed(HELD_GETS, START, &mut rng, REAL);
         for _ in 1..QUICK_GETS {
             get.handle_sent(START, &mut rng, REAL);
             assert!(get.next.unwrap() < START + REPEAT_GAP_FLOOR + REPEAT_GAP_MEAN * 20);

@@ -12,6 +12,13 @@
 //! a stream share it: two signatures of equal bytes under two factors would have the same R and give a reader, who knows both
 //! factors, the stream's secret key. Hence the box id, which differs per box, is inside the signed bytes, always. And a
 //! blinded secret divided by its factor is the root secret: blinded keypairs live on the stack and are never stored.
+//!
+//! **Renewing.** The same box may be signed again under another expiry, long after the chain has gone on ([`WriteCap::renew`]).
+//! Ed25519 nonces are r = H(prefix, signed bytes): two signatures of one box differ in the expiry, so in r, and are two ordinary
+//! signatures under one key; the same expiry again gives the same signature, byte for byte. Equal signed bytes under two keys,
+//! the one dangerous case, would need two boxes with one id. So a box may be renewed any number of times. What it takes beside
+//! the stream's seed is the box's blinding factor ([`RenewalKey`]) and not the chain's state: the factor links the box to its
+//! stream, which the writer's store does anyway, and opens neither this box nor any other.
 
 use crate::{
     codec::{DecodeError, Reader, Result, Writer},
@@ -267,6 +274,13 @@ impl WriteCap {
         self.chain.index
     }
 
+    /// Leaves boxes out: the next one is `index`. Nothing happens if that lies behind. Two hashes for each box.
+    pub fn skip_to(&mut self, index: u64) {
+        while self.chain.index < index {
+            self.chain.advance();
+        }
+    }
+
     /// The capability to read from the same index on.
     pub fn read_cap(&self) -> ReadCap {
         ReadCap { public: self.keypair().public().to_bytes(), chain: self.chain.clone() }
@@ -319,6 +333,50 @@ impl WriteCap {
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let (seed, chain) = read_cap_bytes(bytes)?;
         Ok(Self { seed: Secret32::new(seed), chain })
+    }
+}
+
+/// What it takes, beside the stream's seed, to sign one of its boxes again: the box's blinding factor. Wiped on drop.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct RenewalKey([u8; KEY]);
+
+impl std::fmt::Debug for RenewalKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RenewalKey(..)")
+    }
+}
+
+impl RenewalKey {
+    /// From the encrypted store; wipe the caller's copy.
+    pub fn new(bytes: [u8; KEY]) -> Self {
+        Self(bytes)
+    }
+
+    /// For the encrypted store. Secret.
+    pub fn expose(&self) -> &[u8; KEY] {
+        &self.0
+    }
+}
+
+impl WriteCap {
+    /// What it will take to renew the next box. Take it before [`WriteCap::seal_next`] moves on: it cannot be had afterwards.
+    pub fn renewal_key(&self) -> RenewalKey {
+        RenewalKey(self.chain.blind())
+    }
+
+    /// The same box, to be kept until another day: same id, content hash and ciphertext, a new signature. See the module's
+    /// documentation for why this is safe at an index that the chain has passed. Moves nothing.
+    ///
+    /// # Errors
+    /// [`DecodeError::Invalid`] if the key is not that of this box in this stream.
+    pub fn renew(&self, network: &NetworkId, key: &RenewalKey, sealed: &SealedBox, expiry: Day) -> Result<SealedBox> {
+        let blinded = blind_keypair(&self.keypair(), key.0).map_err(|_| DecodeError::Invalid("renewal key"))?;
+        if blinded.public().to_bytes() != sealed.id.0 {
+            return Err(DecodeError::Invalid("renewal key"));
+        }
+        let message = signed_message(&sealed.id, &sealed.content_hash(network), expiry);
+        let signature = sign_blinded(&blinded, label::BOX_SIGNATURE, &message);
+        Ok(SealedBox { expiry, signature, ..sealed.clone() })
     }
 }
 

@@ -8,7 +8,7 @@ use common::{NETWORK, root, sealed, terms};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use veilpost_packet::{
-    boxes::{BOX_CONTENT_MAX, BoxClass, BoxTag, BoxTerms, ReadCap, SealedBox, WriteCap},
+    boxes::{BOX_CONTENT_MAX, BoxClass, BoxTag, BoxTerms, ReadCap, RenewalKey, SealedBox, WriteCap},
     codec::DecodeError,
     geometry::BOX_PLAINTEXT,
     ids::{BoxId, District, NetworkId},
@@ -64,6 +64,49 @@ fn a_renewal_has_another_nonce_and_the_same_content_hash() {
     assert_ne!(nonce_point(&first), nonce_point(&renewed));
     // The very same seal again gives the very same bytes: a repeat after a crash shows nothing new.
     assert_eq!(first, seal(20));
+}
+
+#[test]
+fn a_box_is_renewed_after_its_stream_has_gone_on_and_its_reader_notices_nothing() {
+    let (mut writer, reader) = (root(1).write_cap(), root(1).read_cap());
+    let key = writer.renewal_key();
+    let first = writer.seal_next(&NETWORK, terms(20), b"kept").unwrap();
+    (0..50).for_each(|_| drop(writer.seal_next(&NETWORK, terms(20), b"later").unwrap()));
+    let (at, key) = (writer.index(), RenewalKey::new(*key.expose()));
+    let renewed: Vec<_> = (21..30).map(|day| writer.renew(&NETWORK, &key, &first, Day(day)).unwrap()).collect();
+    assert_eq!(writer.index(), at, "renewing moves nothing");
+    for (sealed, day) in renewed.iter().zip(21..) {
+        assert_eq!((sealed.id, sealed.expiry, &sealed.ciphertext), (first.id, Day(day), &first.ciphertext));
+        assert_eq!(sealed.verify(&NETWORK), first.verify(&NETWORK));
+        assert_eq!(reader.expected().unwrap().open(&NETWORK, sealed).unwrap(), b"kept");
+    }
+    // Every signature of the stream, renewals too, has a nonce of its own, and the same renewal is the same bytes.
+    let later = writer.seal_next(&NETWORK, terms(21), b"kept").unwrap();
+    let nonces: BTreeSet<_> = renewed.iter().chain([&first, &later]).map(nonce_point).collect();
+    assert_eq!(nonces.len(), renewed.len() + 2);
+    assert_eq!(writer.renew(&NETWORK, &key, &first, Day(21)).unwrap(), renewed[0]);
+}
+
+#[test]
+fn boxes_that_a_writer_leaves_out_are_left_out_by_its_reader_too() {
+    let (mut writer, reader) = (root(1).write_cap(), root(1).read_cap());
+    writer.skip_to(7);
+    let sealed = writer.seal_next(&NETWORK, terms(20), b"seven").unwrap();
+    assert_eq!(reader.window(8).unwrap()[7].open(&NETWORK, &sealed).unwrap(), b"seven");
+    writer.skip_to(3);
+    assert_eq!(writer.index(), 8, "never back");
+}
+
+#[test]
+fn another_boxes_key_and_another_streams_seed_renew_nothing() {
+    let mut writer = root(1).write_cap();
+    let own = writer.renewal_key();
+    let first = writer.seal_next(&NETWORK, terms(20), b"kept").unwrap();
+    let next = writer.renewal_key();
+    let refused = Err(DecodeError::Invalid("renewal key"));
+    assert_eq!(writer.renew(&NETWORK, &next, &first, Day(21)), refused);
+    assert_eq!(root(2).write_cap().renew(&NETWORK, &own, &first, Day(21)), refused);
+    assert_eq!(format!("{own:?}"), "RenewalKey(..)");
 }
 
 #[test]

@@ -36,7 +36,7 @@ impl Core {
     /// The store's.
     pub fn estimate(&self, id: MessageId) -> Result<Option<Duration>, CoreError> {
         let Some(params) = self.document.as_ref().map(|document| &document.params) else { return Ok(None) };
-        let waiting = self.outbox.values().filter(|out| out.kind != StreamKind::Decoys && out.retry.sends == 0).count();
+        let waiting = self.outbox.values().filter(|out| out.kind != StreamKind::Decoys && out.retry.is_fresh()).count();
         let mut boxes = u32::try_from(waiting).unwrap_or(u32::MAX);
         if let Some(stream) = streams::of_message(self.store.connection(), id)? {
             boxes = boxes.saturating_add(u32::try_from(stream.boxes.unwrap_or(0)).unwrap_or(u32::MAX));

@@ -25,8 +25,10 @@ use std::time::Duration;
 use veilpost_packet::time::Timestamp;
 
 /// How long a message waits for earlier ones. What brings those (late hits, repeated Gets, Wants, boxes that are sent again)
-/// takes 10 minutes on average and nearly never two hours; a box that is lost for good must not silence a contact.
+/// takes 10 minutes on average and nearly never two hours (`arq::HELD_GETS`); a box that is lost for good must not silence a contact.
 const HOLD: Duration = Duration::from_secs(7_200);
+/// How long if one of those was named by a digest: it is there, and its mailbox is away. Better a day late than one lost.
+const HOLD_NAMED: Duration = Duration::from_secs(86_400);
 /// Beginnings of chains that are remembered: those that are kept, and the one before, which bounds where the oldest begins.
 const BEGINNINGS: usize = CHAINS_KEPT + 1;
 
@@ -105,7 +107,10 @@ impl Work<'_> {
         let next = sealed.as_ref().and_then(|sealed| sealed.first());
         let turns = next.is_some_and(|next| signal::turns_ratchet(self.tx, contact, next).unwrap_or(false));
         let waited = streams::seen(self.tx, FetchKey { stream: stream.id, index: first })?;
-        if turns && let Some(end) = self.would_lose(stream, first)? {
+        if turns && let Some((start, end)) = self.would_lose(stream, first)? {
+            let named = streams::any_named(self.tx, stream.id, start, end)?;
+            let long = self.now - self.params.hurry(HOLD_NAMED);
+            let overdue = if named { overdue_by(overdue, long) } else { overdue };
             if waited.is_some_and(|since| since > overdue) {
                 return Ok(Opened::Waits);
             }
@@ -136,8 +141,8 @@ impl Work<'_> {
         Ok(Opened::Done(read))
     }
 
-    /// If a turn of the ratchet at this box would drop a chain that a missing box may need: below which index that box is.
-    fn would_lose(&self, stream: &Stream, first: u64) -> Result<Option<u64>, CoreError> {
+    /// If a turn of the ratchet at this box would drop a chain that a missing box may need: between which indices that box is.
+    fn would_lose(&self, stream: &Stream, first: u64) -> Result<Option<(u64, u64)>, CoreError> {
         let beginnings = streams::chains(self.tx, stream.id)?;
         // The oldest kept chain lies between the beginnings of its neighbours. A session's first chain may have begun with
         // its invitation, in no box of this stream.
@@ -149,8 +154,13 @@ impl Work<'_> {
             (streams::read_cap(self.tx, stream.id)?.index(), streams::by_id(self.tx, stream.id)?.progress);
         let (start, end) = (before.max(read).max(given_up), (*end).min(first));
         let missing = start < end && streams::count_opened(self.tx, stream.id, start, end)? < end - start;
-        Ok(missing.then_some(end))
+        Ok(missing.then_some((start, end)))
     }
+}
+
+/// The later end of the two waits, unless nothing is to wait any more.
+fn overdue_by(overdue: Timestamp, long: Timestamp) -> Timestamp {
+    if overdue == Timestamp::FAR_FUTURE { overdue } else { overdue.min(long) }
 }
 
 /// The sealed messages of a whole payload, unless it is nonsense.

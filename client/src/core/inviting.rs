@@ -14,7 +14,8 @@ use crate::{
     store::{
         account,
         contacts::{self, ContactId, ContactState, millis},
-        streams::{self, FetchKey, NewStream, OutboxId, Outgoing, Stream, StreamId, StreamKind},
+        outbox::{self, OutboxId, Outgoing},
+        streams::{self, FetchKey, NewStream, Stream, StreamId, StreamKind},
     },
 };
 use rusqlite::OptionalExtension as _;
@@ -148,7 +149,7 @@ impl Core {
         let stream = streams::by_id(self.store.connection(), outgoing.stream)?;
         let Some(contact) = stream.contact else { return Ok(()) };
         let queued = self.transaction(now, |work| {
-            streams::remove_outgoing(work.tx, outgoing.id)?;
+            outbox::remove(work.tx, outgoing.id)?;
             work.fail_contact(contact)?;
             work.fail_messages(contact, &CoreError::InvitationUsed.to_string())
         })?;
@@ -279,7 +280,7 @@ impl Work<'_> {
         }
         signal::open_session(self.tx, contact, &bundle, self.now, self.rng)?;
         let (ours, theirs) = (StreamSeed::random(self.rng), StreamSeed::random(self.rng));
-        self.create_pair(contact, &ours, &theirs)?;
+        self.create_pair(contact, &ours, &theirs, self.now)?;
         let own = account::load(self.tx)?;
         let hello = Hello { name: own.name, answerer_writes: ours, inviter_writes: theirs };
         let message = Message { uuid: Uuid::random(self.rng), sent_at: self.now, body: Body::Hello(hello) };
@@ -316,11 +317,11 @@ impl Work<'_> {
                 return Ok(Read::Bad);
             }
         };
-        let Ok(Message { uuid, body: Body::Hello(hello), .. }) = Message::decode(&first.plaintext) else {
+        let Ok(Message { uuid, sent_at, body: Body::Hello(hello) }) = Message::decode(&first.plaintext) else {
             self.fail_contact(contact)?;
             return Ok(Read::Bad);
         };
-        self.create_pair(contact, &hello.inviter_writes, &hello.answerer_writes)?;
+        self.create_pair(contact, &hello.inviter_writes, &hello.answerer_writes, sent_at)?;
         contacts::set_state(self.tx, contact, ContactState::Established)?;
         self.name_contact(contact, named, &hello.name)?;
         // A first sign of life, so that the other side's session leaves its key-agreement form.
@@ -354,7 +355,7 @@ impl Work<'_> {
         let mut withdrawn = Vec::new();
         for id in queued.into_iter().map(crate::store::messages::MessageId) {
             self.advance(id, crate::store::messages::State::Failed, Some(reason))?;
-            withdrawn.extend(streams::remove_outgoing_of(self.tx, id)?);
+            withdrawn.extend(outbox::remove_of(self.tx, id)?);
         }
         Ok(withdrawn)
     }

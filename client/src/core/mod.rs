@@ -12,24 +12,38 @@
 //! |---|---|
 //! | `work` | what happens inside one transaction |
 //! | `writing` | boxes on their way out: slots, copies, files, decoys |
+//! | `auditing` | do mailboxes keep what they sign for |
+//! | `beacon` | a box a day for every contact, which ends any absence |
+//! | `keeping` | boxes whose reader is away |
+//! | `answers` | what mailboxes say to what was put |
+//! | `filing` | files |
+//! | `status` | what a person sees |
 //! | `reading` | digests, windows, boxes on their way in |
 //! | `holding` | from boxes to messages, in an order that the session survives |
 //! | `inviting` | invitations made and opened |
+//! | `evidence` | when a box counts as stored, and who said so |
 //! | `asking` | contacts, safety numbers, texts and files to send |
 //! | `session`, `sending` | connections; packets that are built and sent |
 //! | `types` | errors, answers, what is remembered of packets on their way |
 //! | `parcel` | how sealed messages lie in boxes |
 //! | `build` | jobs for the packet workers |
 
+mod answers;
 mod asking;
+mod auditing;
+mod beacon;
 mod build;
 mod epochs;
+mod evidence;
+mod filing;
 mod holding;
 mod inviting;
+mod keeping;
 mod parcel;
 mod reading;
 mod sending;
 mod session;
+mod status;
 mod types;
 mod work;
 mod writing;
@@ -43,9 +57,11 @@ use crate::{
     guards::Guards,
     store::{
         Store,
+        audits::Audit,
         contacts::ContactId,
-        digests, messages,
-        streams::{self, Fetch, FetchKey, OutboxId, Outgoing, StreamId, StreamKind},
+        digests,
+        outbox::{self, OutboxId, Outgoing},
+        streams::{self, Fetch, FetchKey, StreamId, StreamKind},
     },
     traffic::Clocks,
 };
@@ -57,9 +73,9 @@ use types::{Connection, InFlight, PendingAck, Preparing, Purpose, WaitingAccept,
 use veilpost_packet::{
     boxes::{BoxTag, StreamRoot},
     codec::DecodeError,
-    command::Reply,
+    command::{Answer as MailboxAnswer, Reply},
     frame::{Frame, FrameKind},
-    ids::{NodeId, SurbId},
+    ids::{DocumentHash, NodeId, SurbId},
     random::{self, EngineRng},
     sphinx::Unwrapped,
     time::{Tick, Timestamp},
@@ -115,6 +131,9 @@ pub struct Core {
     refused_document: Option<(Timestamp, String)>,
     refused: Option<Timestamp>,
     conflicts: BTreeSet<OutboxId>,
+    audits: BTreeMap<OutboxId, Audit>,
+    /// At most one for each mailbox that a document has listed.
+    records: BTreeMap<NodeId, auditing::Record>,
     conflict: Option<Timestamp>,
     clock_slow: Option<Timestamp>,
     counters: Counters,
@@ -135,7 +154,7 @@ impl Core {
         let connection = store.connection();
         crate::store::account::load(connection)?;
         let tracker = DigestTracker::new(now, &digests::chains(connection)?, digests::tags(connection)?);
-        let outbox = streams::unfinished(connection)?.into_iter().map(|out| (out.id, out)).collect();
+        let outbox = outbox::unfinished(connection)?.into_iter().map(|out| (out.id, out)).collect();
         let files = streams::of_kinds(connection, &[StreamKind::FileOut])?.iter().map(|stream| stream.id).collect();
         let mut core = Self {
             documents: Documents::default(),
@@ -169,12 +188,15 @@ impl Core {
             refused_document: None,
             refused: None,
             conflicts: BTreeSet::new(),
+            audits: BTreeMap::new(),
+            records: BTreeMap::new(),
             conflict: None,
             clock_slow: None,
             counters: Counters::default(),
         };
         core.load_documents(now)?;
         core.load_reading(now)?;
+        core.load_audits()?;
         Ok(core)
     }
 
@@ -196,49 +218,6 @@ impl Core {
     /// Counters since the start.
     pub fn counters(&self) -> Counters {
         self.counters
-    }
-
-    /// What a person sees.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn status(&self, now: Timestamp) -> Result<Status, CoreError> {
-        let mut warnings = Vec::new();
-        warnings.extend(self.document_warnings(now));
-        if let Some((_, why)) = self.refused_document.as_ref().filter(|(at, _)| now.since(*at) < WARNING) {
-            warnings.push(format!("a network document of the entry was refused: {why}"));
-        }
-        let recently = |at: Option<Timestamp>| at.is_some_and(|at| now.since(at) < WARNING);
-        if recently(self.mailbox_full) {
-            warnings.push("a mailbox is full; messages are tried again until there is room".to_owned());
-        }
-        if recently(self.other_document) {
-            warnings.push(
-                "a mailbox works by another network document than this client: the entry may be lying".to_owned(),
-            );
-        }
-        if recently(self.refused) {
-            warnings.push("a mailbox refused a message, which is tried again; check this computer's clock".to_owned());
-        }
-        if recently(self.conflict) {
-            warnings.push(
-                "a mailbox holds something else in place of a message of yours, which is tried again; if this account \
-                 was restored from a backup, make new invitations"
-                    .to_owned(),
-            );
-        }
-        if recently(self.clock_slow) {
-            warnings.push("this computer's clock is slow: set it right, or messages will not be found".to_owned());
-        }
-        if self.tracker.gaps() > 0 {
-            warnings.push("some digests are missing and have been asked for; messages may be late".to_owned());
-        }
-        Ok(Status {
-            connected: self.connection.as_ref().is_some_and(|connection| connection.clocks.is_some()),
-            epoch: self.document.as_ref().map(|document| document.epoch.0),
-            queued: messages::queued(self.store.connection())?,
-            warnings,
-        })
     }
 
     /// A frame from the entry. Packets come through [`Core::handle_delivered`] instead, unwrapped.
@@ -287,14 +266,26 @@ impl Core {
             return;
         }
         self.counters.replies += 1;
-        let result = match flight.purpose {
-            Purpose::Put(id, _) => self.handle_put_answer(now, id, flight.mailbox, reply.answer),
-            Purpose::Get(key, _) => self.handle_get_answer(now, key, reply.answer),
-            Purpose::Ack | Purpose::Loop => Ok(()),
-        };
-        if let Err(error) = result {
+        if let Err(error) = self.handle_answer(now, &flight.purpose, &flight.document, flight.mailbox, reply.answer) {
             // The disk or the database: the box is asked for or sent again later.
             tracing::error!(%error, "a reply could not be kept");
+        }
+    }
+
+    /// What a mailbox answered to a packet that was made from this document.
+    fn handle_answer(
+        &mut self,
+        now: Timestamp,
+        purpose: &Purpose,
+        document: &DocumentHash,
+        mailbox: NodeId,
+        answer: MailboxAnswer,
+    ) -> Result<(), CoreError> {
+        match purpose {
+            Purpose::Put(id, _) => self.handle_put_answer(now, *id, document, mailbox, answer),
+            Purpose::Get(key, _) => self.handle_get_answer(now, *key, mailbox, answer),
+            Purpose::Audit(id) => self.handle_audit_answer(now, *id, &answer),
+            Purpose::Ack | Purpose::Loop => Ok(()),
         }
     }
 
@@ -322,38 +313,16 @@ impl Core {
             digests::remove_before(work.tx, oldest)?;
             work.expire_invitations()?;
             work.open_overdue()?;
+            work.renew_due()?;
+            work.keep_beacons()?;
             work.send_due_receipts()
         });
+        let kept = kept.and_then(|()| self.end_silent_audits(now));
         if let Err(error) = kept {
             tracing::error!(%error, "housekeeping failed and is tried again");
             self.unsaved_digests = unsaved;
         }
         self.log_backlog(now);
-    }
-
-    /// What waits, in numbers.
-    fn log_backlog(&self, now: Timestamp) {
-        if !tracing::enabled!(tracing::Level::DEBUG) {
-            return;
-        }
-        let real = |stream: &StreamId| self.decoys != Some(*stream);
-        let fetches = || self.fetches.values().filter(|fetch| real(&fetch.key.stream) && fetch.seen.is_some());
-        let named = fetches().filter(|fetch| fetch.retry.asked == 0 && fetch.due.is_some_and(|due| due > now)).count();
-        let asked = fetches().filter(|fetch| fetch.retry.asked > 0).count();
-        let unsent = self.outbox.values().filter(|out| real(&out.stream) && out.retry.sends == 0).count();
-        let unstored = self.outbox.values().filter(|out| real(&out.stream) && !out.retry.stored).count();
-        let latest = fetches().filter_map(|fetch| fetch.retry.next.or(fetch.due)).max();
-        tracing::debug!(
-            gaps = self.tracker.gaps(),
-            fetches = fetches().count(),
-            late = named,
-            asked,
-            latest = latest.map_or(0, |latest| latest.since(now).as_secs()),
-            unsent,
-            unstored,
-            counters = ?self.counters,
-            "backlog"
-        );
     }
 
     /// The next event.
@@ -399,6 +368,20 @@ impl Core {
         self.outbox.extend(effects.outgoing.into_iter().map(|out| (out.id, out)));
         for id in effects.withdrawn {
             self.outbox.remove(&id);
+            self.audits.remove(&id);
+        }
+        for id in effects.settled {
+            self.drop_late_audit(now, id)?;
+            if let Some(out) = self.outbox.get_mut(&id) {
+                (out.message, out.kept) = (None, false);
+                out.retry.handle_stored();
+                if out.retry.is_finished() {
+                    self.outbox.remove(&id);
+                }
+            }
+        }
+        for fetch in effects.fetches {
+            self.take_fetch(fetch);
         }
         for event in effects.events {
             self.push_event(event);

@@ -15,6 +15,7 @@ use veilpost_packet::{
     boxes::{BoxTag, ExpectedBox, SealedBox},
     command::Answer,
     digest::SignedDigest,
+    ids::NodeId,
     primitives::Secret32,
     random::{EngineRng, exponential},
     time::{Tick, Timestamp},
@@ -57,7 +58,13 @@ impl Core {
             }
             self.fetches.insert(fetch.key, fetch);
         }
-        let read = [StreamKind::MessagesIn, StreamKind::FileIn, StreamKind::AnswerIn, StreamKind::OfferIn];
+        let read = [
+            StreamKind::MessagesIn,
+            StreamKind::FileIn,
+            StreamKind::AnswerIn,
+            StreamKind::OfferIn,
+            StreamKind::BeaconIn,
+        ];
         for stream in streams::of_kinds(self.store.connection(), &read)? {
             self.watch(now, stream.id)?;
         }
@@ -76,6 +83,7 @@ impl Core {
         let mut cap = streams::read_cap(connection, id)?;
         let highest = streams::highest_seen(connection, id)?.map_or(cap.index(), |highest| highest + 1);
         let end = stream.boxes.unwrap_or(u64::MAX).min(highest.max(cap.index()) + LOOK_AHEAD);
+        let end = if stream.kind == StreamKind::BeaconIn { cap.index() + super::beacon::WINDOW } else { end };
         let end = if stream.boxes.is_none() { end.min(cap.index() + SPAN_MAX) } else { end };
         let from = self.watched.get(&id).copied().unwrap_or(cap.index()).max(cap.index());
         let known = if self.watched.contains_key(&id) { Vec::new() } else { streams::known_indices(connection, id)? };
@@ -190,21 +198,24 @@ impl Core {
             work.effects.moved.retain(|id| streams::by_id(tx, *id).is_ok_and(|row| row.kind != StreamKind::Decoys));
             Ok(fetches)
         })?;
-        for fetch in fetches {
-            if self.fetches.len() < FETCHES_MAX {
-                self.fetches.insert(fetch.key, fetch);
-            }
-        }
+        fetches.into_iter().for_each(|fetch| self.take_fetch(fetch));
         Ok(())
     }
 
+    /// Keeps a box to fetch in memory, as long as there is room.
+    pub(super) fn take_fetch(&mut self, fetch: Fetch) {
+        if self.fetches.len() < FETCHES_MAX {
+            self.fetches.insert(fetch.key, fetch);
+        }
+    }
+
     /// The box that was named first of those that are due and were never asked for.
-    pub(super) fn next_get(&self, now: Timestamp) -> Option<FetchKey> {
+    pub(super) fn next_get(&self, now: Timestamp) -> Option<(Timestamp, FetchKey)> {
         let fresh = self.fetches.values().filter(|fetch| {
             fetch.retry.asked == 0 && !fetch.retry.answered && !self.preparing.contains(&Preparing::Get(fetch.key))
         });
         let due = fresh.filter_map(|fetch| Some((fetch.due.filter(|due| *due <= now)?, fetch.key)));
-        due.min().map(|(_, key)| key)
+        due.min()
     }
 
     pub(super) fn handle_get_sent(&mut self, now: Timestamp, key: FetchKey, pace: Pace) -> Result<(), CoreError> {
@@ -220,7 +231,13 @@ impl Core {
         Ok(self.store.transaction(|tx| streams::set_asked(tx, key, asked))?)
     }
 
-    pub(super) fn handle_get_answer(&mut self, now: Timestamp, key: FetchKey, answer: Answer) -> Result<(), CoreError> {
+    pub(super) fn handle_get_answer(
+        &mut self,
+        now: Timestamp,
+        key: FetchKey,
+        mailbox: NodeId,
+        answer: Answer,
+    ) -> Result<(), CoreError> {
         let Some(fetch) = self.fetches.get(&key).cloned() else { return Ok(()) };
         let stream = streams::by_id(self.store.connection(), key.stream)?;
         match answer {
@@ -232,6 +249,9 @@ impl Core {
             }
             // Its own digest named it: a fault of the mailbox, or a restart. Asked again as if nothing had come.
             Answer::Absent => return Ok(()),
+            // Nobody but us acknowledges what we read. One mailbox that says so must not make a message unread for good: the
+            // next holder is asked as if nothing had come. Where there is one holder its second word is believed.
+            Answer::Gone if !self.is_gone(key, mailbox) => return Ok(()),
             Answer::Gone => self.store.transaction(|tx| streams::set_done(tx, key, None))?,
             _ => return Ok(()),
         }
@@ -242,6 +262,19 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Keeps that a mailbox says of a box that it was acknowledged; true if that was the second word of two.
+    fn is_gone(&mut self, key: FetchKey, mailbox: NodeId) -> bool {
+        let alone = self.document.as_ref().is_none_or(|document| Self::copies(document, document.mailboxes.len()) == 1);
+        let Some(fetch) = self.fetches.get_mut(&key) else { return false };
+        match fetch.gone_at {
+            Some(before) => alone || before != mailbox,
+            None => {
+                fetch.gone_at = Some(mailbox);
+                false
+            }
+        }
     }
 
     fn handle_found(
@@ -283,7 +316,10 @@ impl Core {
             }
             Read::Known => {}
         }
-        let acked = matches!(stream.kind, StreamKind::MessagesIn | StreamKind::FileIn | StreamKind::Decoys);
+        let acked = matches!(
+            stream.kind,
+            StreamKind::MessagesIn | StreamKind::FileIn | StreamKind::Decoys | StreamKind::BeaconIn
+        );
         if acked && !fetch.unacked && self.acks.len() < ACKS_MAX {
             let mean = self.document.as_ref().map_or(ACK_MEAN, |document| document.params.hurry(ACK_MEAN));
             let due = now + exponential(&mut self.rng, mean);
@@ -318,6 +354,7 @@ pub(super) fn new_fetch(key: FetchKey, expected: &ExpectedBox, seen: Timestamp, 
         seen: Some(seen),
         due: Some(due),
         retry: GetRetry::new(),
+        gone_at: None,
     }
 }
 
@@ -354,9 +391,15 @@ impl Work<'_> {
             StreamKind::AnswerIn => self.read_answer(stream, content),
             // Handled in a transaction of its own making, see `handle_offer`.
             StreamKind::OfferIn => Ok(Read::Bad),
-            StreamKind::MessagesOut | StreamKind::FileOut | StreamKind::OfferOut | StreamKind::AnswerOut => {
-                Ok(Read::Bad)
-            }
+            StreamKind::BeaconIn => match stream.contact {
+                Some(contact) => self.read_beacon(contact, content),
+                None => Ok(Read::Bad),
+            },
+            StreamKind::MessagesOut
+            | StreamKind::FileOut
+            | StreamKind::OfferOut
+            | StreamKind::AnswerOut
+            | StreamKind::BeaconOut => Ok(Read::Bad),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Packets on their way out: what is built next, and what a tick sends.
 
 use super::{
-    Core, IN_FLIGHT_MAX,
+    Core, CoreError, IN_FLIGHT_MAX,
     build::{BuildJob, Built, Slot},
     types::{InFlight, Prepared, Purpose},
 };
@@ -112,6 +112,16 @@ impl Core {
         }
     }
 
+    /// A packet is about to leave.
+    pub(super) fn handle_sent(&mut self, now: Timestamp, purpose: &Purpose, pace: Pace) -> Result<(), CoreError> {
+        match purpose {
+            Purpose::Put(id, _) => self.handle_put_sent(now, *id, pace),
+            Purpose::Get(key, _) => self.handle_get_sent(now, *key, pace),
+            Purpose::Audit(id) => self.handle_audit_sent(now, *id, pace),
+            Purpose::Ack | Purpose::Loop => Ok(()),
+        }
+    }
+
     fn handle_sending(
         &mut self,
         now: Timestamp,
@@ -120,12 +130,7 @@ impl Core {
     ) -> Option<veilpost_packet::sphinx::Packet> {
         let Prepared { purpose, built } = prepared;
         let (packet, recovery) = built.result.inspect_err(|error| tracing::error!(%error, "packet")).ok()?;
-        let kept = match &purpose {
-            Purpose::Put(id, _) => self.handle_put_sent(now, *id, Pace(params.hurry)),
-            Purpose::Get(key, _) => self.handle_get_sent(now, *key, Pace(params.hurry)),
-            Purpose::Ack | Purpose::Loop => Ok(()),
-        };
-        if let Err(error) = kept {
+        if let Err(error) = self.handle_sent(now, &purpose, Pace(params.hurry)) {
             // A packet leaves only after its commit. A tick without a frame is seen; a disk that fails is worse.
             tracing::error!(%error, "nothing is sent, as the disk does not keep what was sent");
             return None;

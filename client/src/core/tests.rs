@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     signal::{self, SignalError},
-    store::contacts,
+    store::{contacts, messages},
 };
 use veilpost_packet::primitives::SigningSecret;
 
@@ -78,4 +78,9 @@ fn without_document_or_connection_nothing_is_built_or_sent_and_no_wake_up_is_in_
     assert!(core.next_wake(NOW) > NOW);
 }
 
+mod absence;
+mod auditing;
+mod keeping;
 mod people;
+mod storing;
+mod world;

@@ -4,11 +4,7 @@ use super::build::{Built, Slot};
 use crate::{
     invitation::LinkError,
     signal::SignalError,
-    store::{
-        StoreError,
-        contacts::Contact,
-        streams::{FetchKey, OutboxId},
-    },
+    store::{StoreError, contacts::Contact, outbox::OutboxId, streams::FetchKey},
     traffic::{Clocks, Ready},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -131,6 +127,8 @@ pub(super) struct Connection {
 pub(super) enum Purpose {
     Put(OutboxId, Slot),
     Get(FetchKey, Slot),
+    /// Reads back a box of ours, in a tick of the get clock.
+    Audit(OutboxId),
     Ack,
     Loop,
 }
@@ -141,6 +139,7 @@ impl Purpose {
         match self {
             Self::Put(id, _) => Some(Preparing::Put(*id)),
             Self::Get(key, _) => Some(Preparing::Get(*key)),
+            Self::Audit(id) => Some(Preparing::Audit(*id)),
             Self::Ack | Self::Loop => None,
         }
     }
@@ -148,6 +147,7 @@ impl Purpose {
     pub(super) fn slot(&self) -> Slot {
         match self {
             Self::Put(_, slot) | Self::Get(_, slot) => *slot,
+            Self::Audit(_) => Slot::Get,
             Self::Ack => Slot::Upkeep,
             Self::Loop => Slot::Loop,
         }
@@ -190,6 +190,7 @@ pub struct Counters {
 pub(super) enum Preparing {
     Put(OutboxId),
     Get(FetchKey),
+    Audit(OutboxId),
 }
 
 pub(super) struct PendingAck {

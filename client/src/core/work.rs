@@ -4,20 +4,19 @@
 use super::{CoreError, parcel};
 use crate::{
     arq::PutRetry,
-    content::{Body, Hello, MAX_RECEIPTS, Manifest, Message, StreamSeed, Uuid},
+    content::{Body, Hello, MAX_RECEIPTS, Message, StreamSeed, Uuid},
     signal,
     store::{
         contacts::{self, ContactId, ContactState, millis},
-        files::{self, FileShape},
         messages::{self, Direction, Kind, MessageId, NewMessage, State},
-        streams::{self, FetchKey, NewStream, OutboxId, Outgoing, StreamId, StreamKind},
+        outbox::{self, OutboxId, Outgoing},
+        streams::{self, Fetch, NewStream, StreamId, StreamKind},
     },
 };
 use rusqlite::Connection;
-use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 use veilpost_packet::{
-    boxes::{BOX_CONTENT_MAX, BoxClass, BoxTerms, StreamRoot},
+    boxes::{BoxClass, BoxTerms, StreamRoot},
     ids::{District, NetworkId},
     random::{EngineRng, exponential},
     time::{Day, Timestamp},
@@ -26,13 +25,6 @@ use veilpost_pki::Params;
 
 /// Mean wait of a receipt for a message to ride on.
 const RECEIPT_MEAN: Duration = Duration::from_secs(120);
-/// Files that one contact may be sending at a time; more are not fetched, and their sender never sees "delivered".
-const INCOMING_FILES_MAX: i64 = 16;
-/// What is said of a file beyond that.
-const FILES_OPEN: &str = "16 files of this contact are on their way already; ask for this one again when they are here";
-/// A file's progress is reported each time so many boxes have come.
-pub(super) const PROGRESS_EVERY: u64 = 128;
-
 /// Something that a person or a shell may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -60,6 +52,10 @@ pub(super) struct Effects {
     pub events: Vec<Event>,
     pub outgoing: Vec<Outgoing>,
     pub withdrawn: Vec<OutboxId>,
+    /// Boxes that their reader has.
+    pub settled: Vec<OutboxId>,
+    /// Boxes that are to be fetched though no digest named them to us.
+    pub fetches: Vec<Fetch>,
     /// Streams that are to be read from now on.
     pub watch: Vec<StreamId>,
     /// Streams whose window has moved.
@@ -76,13 +72,21 @@ pub(super) struct Work<'a> {
     pub effects: Effects,
 }
 
+/// What a box is for, beside its content.
+pub(super) struct BoxUse {
+    pub class: BoxClass,
+    pub message: Option<MessageId>,
+    /// It is renewed until its reader has it.
+    pub kept: bool,
+}
+
 impl Work<'_> {
     fn terms(&self, class: BoxClass) -> BoxTerms {
         let expiry = Day::at(self.now, self.params.day).plus(self.params.box_days);
         BoxTerms { district: District(0), class, expiry }
     }
 
-    /// Seals one content into a stream's next box and queues it.
+    /// Seals one content into a stream's next box and queues it. A part of a message is kept until its reader has it.
     pub(super) fn seal(
         &mut self,
         stream: StreamId,
@@ -91,13 +95,28 @@ impl Work<'_> {
         message: Option<MessageId>,
         content: &[u8],
     ) -> Result<Outgoing, CoreError> {
+        let kept = message.is_some() || kind == StreamKind::AnswerOut;
+        self.seal_box(stream, kind, BoxUse { class, message, kept }, content)
+    }
+
+    pub(super) fn seal_box(
+        &mut self,
+        stream: StreamId,
+        kind: StreamKind,
+        of: BoxUse,
+        content: &[u8],
+    ) -> Result<Outgoing, CoreError> {
+        let BoxUse { class, message, kept } = of;
         let mut cap = streams::write_cap(self.tx, stream)?;
-        let index = cap.index();
+        let (index, key) = (cap.index(), cap.renewal_key());
         let sealed = cap.seal_next(&self.network, self.terms(class), content).map_err(|_| CoreError::TooLong)?;
         let retry = PutRetry::new(self.rng);
-        let id = streams::push_outgoing(self.tx, stream, index, message, &sealed, retry)?;
+        let id = outbox::push(self.tx, stream, index, message, &sealed, retry)?;
         streams::set_write_cap(self.tx, stream, &cap)?;
-        let outgoing = Outgoing { id, stream, kind, message, sealed, retry };
+        if kept {
+            outbox::keep(self.tx, id, &key, self.renewal_due(&sealed))?;
+        }
+        let outgoing = Outgoing { id, stream, kind, message, sealed, retry, kept };
         self.effects.outgoing.push(outgoing.clone());
         Ok(outgoing)
     }
@@ -208,66 +227,13 @@ impl Work<'_> {
         Ok(id)
     }
 
-    /// Copies a file into the store, writes it into the history and queues its manifest. Its boxes are sealed as Put slots
-    /// take them.
-    pub(super) fn send_file(
-        &mut self,
-        contact: ContactId,
-        name: &str,
-        media_type: &str,
-        bytes: &[u8],
-    ) -> Result<MessageId, CoreError> {
-        let shape = FileShape::new(bytes.len() as u64, BOX_CONTENT_MAX as u32, Sha256::digest(bytes).into());
-        let shape = shape.ok_or(CoreError::FileTooLarge)?;
-        let file = files::put_all(self.tx, &shape, bytes)?;
-        let (uuid, seed) = (Uuid::random(self.rng), StreamSeed::random(self.rng));
-        let name = crate::content::file_name(name);
-        let new = NewMessage {
-            uuid,
-            contact,
-            direction: Direction::Out,
-            state: State::Queued,
-            kind: Kind::File,
-            media_type: media_type.into(),
-            text: None,
-            name: Some(name.clone()),
-            size: Some(shape.size),
-            body: None,
-            file: Some(file),
-            at: self.now,
-        };
-        let id = messages::insert(self.tx, &new)?.ok_or(CoreError::Bug("a fresh message id is taken"))?;
-        let cap = StreamRoot::new(*seed.as_bytes()).write_cap();
-        streams::create(
-            self.tx,
-            &NewStream {
-                kind: StreamKind::FileOut,
-                contact: Some(contact),
-                message: Some(id),
-                write_cap: Some(&cap),
-                read_cap: None,
-                boxes: Some(u64::from(shape.pieces)),
-            },
-        )?;
-        let manifest = Manifest {
-            root: seed,
-            boxes: shape.pieces,
-            size: shape.size,
-            sha256: shape.sha256,
-            name,
-            media_type: media_type.into(),
-        };
-        self.post(contact, uuid, Body::Attachment(manifest), Some(id))?;
-        self.effects.events.push(Event::Message(id));
-        Ok(id)
-    }
-
-    /// Both streams of a pair.
+    /// The streams of a pair, which was made at `since`.
     pub(super) fn create_pair(
         &mut self,
         contact: ContactId,
         ours: &StreamSeed,
         theirs: &StreamSeed,
+        since: Timestamp,
     ) -> Result<(), CoreError> {
         let write = StreamRoot::new(*ours.as_bytes()).write_cap();
         let read = StreamRoot::new(*theirs.as_bytes()).read_cap();
@@ -282,7 +248,7 @@ impl Work<'_> {
         streams::create(self.tx, &stream(StreamKind::MessagesOut, Some(&write), None))?;
         let incoming = streams::create(self.tx, &stream(StreamKind::MessagesIn, None, Some(&read)))?;
         self.effects.watch.push(incoming);
-        Ok(())
+        self.create_beacons(contact, ours, theirs, since)
     }
 
     /// A message's state, once it is a step forward.
@@ -297,6 +263,10 @@ impl Work<'_> {
     pub(super) fn apply(&mut self, contact: ContactId, message: Message) -> Result<(), CoreError> {
         if contacts::by_id(self.tx, contact)?.state == ContactState::Answered {
             contacts::set_state(self.tx, contact, ContactState::Established)?;
+            // Our answer to the invitation has come.
+            if let Some(answer) = streams::of_contact(self.tx, contact, StreamKind::AnswerOut)? {
+                self.settle_all(outbox::of_stream(self.tx, answer.id)?)?;
+            }
             self.effects.events.push(Event::Contact(contact));
         }
         let Message { uuid, body, .. } = message;
@@ -335,7 +305,7 @@ impl Work<'_> {
     fn delivered(&mut self, contact: ContactId, uuid: Uuid) -> Result<(), CoreError> {
         let Some(found) = messages::by_uuid(self.tx, contact, Direction::Out, uuid)? else { return Ok(()) };
         self.advance(found.id, State::Delivered, None)?;
-        self.effects.withdrawn.extend(streams::remove_outgoing_of(self.tx, found.id)?);
+        self.settle(found.id)?;
         if let Some(stream) = streams::of_message(self.tx, found.id)? {
             streams::remove(self.tx, stream.id)?;
         }
@@ -346,119 +316,5 @@ impl Work<'_> {
         let Some(found) = messages::by_uuid(self.tx, contact, Direction::Out, manifest)? else { return Ok(()) };
         let Some(stream) = streams::of_message(self.tx, found.id)? else { return Ok(()) };
         Ok(streams::set_progress(self.tx, stream.id, u64::from(count).min(stream.boxes.unwrap_or(0)))?)
-    }
-
-    fn expect_file(&mut self, new: NewMessage, manifest: Manifest) -> Result<(), CoreError> {
-        let shape = FileShape::new(manifest.size, BOX_CONTENT_MAX as u32, manifest.sha256);
-        let Some(shape) = shape.filter(|shape| shape.pieces == manifest.boxes) else {
-            return self.refuse_file(
-                new,
-                manifest,
-                "the file is too large or not as it was announced; ask for it again",
-            );
-        };
-        if self.incoming_files(new.contact)? >= INCOMING_FILES_MAX {
-            return self.refuse_file(new, manifest, FILES_OPEN);
-        }
-        let file = files::create(self.tx, &shape)?;
-        let (uuid, contact) = (new.uuid, new.contact);
-        let new = NewMessage {
-            state: State::Receiving,
-            kind: Kind::File,
-            media_type: manifest.media_type.clone(),
-            name: Some(manifest.name.clone()),
-            size: Some(manifest.size),
-            file: Some(file),
-            ..new
-        };
-        let Some(id) = messages::insert(self.tx, &new)? else {
-            // A repeat: its file is on its way or here.
-            files::remove(self.tx, file)?;
-            return Ok(());
-        };
-        self.effects.events.push(Event::Message(id));
-        if shape.pieces == 0 {
-            return self.finish_file(contact, id, uuid);
-        }
-        let read = StreamRoot::new(*manifest.root.as_bytes()).read_cap();
-        let stream = streams::create(
-            self.tx,
-            &NewStream {
-                kind: StreamKind::FileIn,
-                contact: Some(contact),
-                message: Some(id),
-                write_cap: None,
-                read_cap: Some(&read),
-                boxes: Some(u64::from(shape.pieces)),
-            },
-        )?;
-        self.effects.watch.push(stream);
-        Ok(())
-    }
-
-    /// A file that is not fetched: shown, so that the reader knows of it, and never receipted, so that its writer does not
-    /// see "delivered".
-    fn refuse_file(&mut self, new: NewMessage, manifest: Manifest, reason: &str) -> Result<(), CoreError> {
-        let new = NewMessage {
-            state: State::Receiving,
-            kind: Kind::File,
-            media_type: manifest.media_type,
-            name: Some(manifest.name),
-            size: Some(manifest.size),
-            ..new
-        };
-        match messages::insert(self.tx, &new)? {
-            Some(id) => self.advance(id, State::Failed, Some(reason)),
-            None => Ok(()),
-        }
-    }
-
-    fn incoming_files(&self, contact: ContactId) -> Result<i64, CoreError> {
-        let mut count = self.tx.prepare_cached(
-            "SELECT count(*) FROM streams s JOIN messages m ON m.id = s.message
-             WHERE s.contact = ?1 AND s.kind = ?2 AND m.state = 3",
-        )?;
-        Ok(count.query_row((contact.get(), StreamKind::FileIn as i64), |row| row.get(0))?)
-    }
-
-    /// A box of a file.
-    pub(super) fn take_piece(
-        &mut self,
-        stream: &streams::Stream,
-        key: FetchKey,
-        content: &[u8],
-    ) -> Result<(), CoreError> {
-        let (Some(contact), Some(id)) = (stream.contact, stream.message) else { return Ok(()) };
-        let found = messages::by_id(self.tx, id)?;
-        let Some(file) = found.message.file else { return Ok(()) };
-        let number = u32::try_from(key.index).map_err(|_| CoreError::Bug("a piece beyond its file"))?;
-        let shape = files::shape(self.tx, file)?;
-        if shape.piece_len(number) != Some(content.len()) {
-            return self.advance(id, State::Failed, Some("the sender's file does not have the shape it announced"));
-        }
-        files::put_piece(self.tx, file, number, content)?;
-        let (done, total) = (u64::from(files::pieces_present(self.tx, file)?), u64::from(shape.pieces));
-        self.effects.events.push(Event::Progress { message: id, done, total });
-        if done == total {
-            return self.finish_file(contact, id, found.message.uuid);
-        }
-        if done.is_multiple_of(PROGRESS_EVERY) {
-            let body = Body::Progress { manifest: found.message.uuid, count: done as u32 };
-            let uuid = Uuid::random(self.rng);
-            self.post(contact, uuid, body, None)?;
-        }
-        Ok(())
-    }
-
-    fn finish_file(&mut self, contact: ContactId, id: MessageId, uuid: Uuid) -> Result<(), CoreError> {
-        let found = messages::by_id(self.tx, id)?;
-        let Some(file) = found.message.file else { return Ok(()) };
-        let (shape, bytes) = (files::shape(self.tx, file)?, files::read_all(self.tx, file)?);
-        let whole = bytes.is_some_and(|bytes| <[u8; 32]>::from(Sha256::digest(&bytes)) == shape.sha256);
-        if !whole {
-            return self.advance(id, State::Failed, Some("the file arrived damaged; ask for it again"));
-        }
-        self.advance(id, State::Received, None)?;
-        self.owe_receipt(contact, uuid)
     }
 }

@@ -5,7 +5,7 @@ use super::{
     build::Slot,
     fresh_root,
     types::{PendingAck, Preparing, Purpose},
-    work::{Event, Work},
+    work::{BoxUse, Event, Work},
 };
 use crate::{
     arq::Pace,
@@ -14,31 +14,34 @@ use crate::{
         files,
         messages::{self, MessageId, State},
         meta,
-        streams::{self, Fetch, FetchKey, NewStream, OutboxId, StreamId, StreamKind},
+        outbox::{self, OutboxId, Outgoing},
+        streams::{self, Fetch, FetchKey, NewStream, StreamId, StreamKind},
     },
     traffic::{LOOPS_AHEAD, READY_AHEAD},
 };
-use rand::Rng as _;
 use std::time::Duration;
 use veilpost_packet::{
     boxes::{BoxClass, BoxTag},
-    command::{Answer, Command},
+    command::Command,
     ids::{BoxId, District, NodeId},
     random::{log_uniform, one_in},
     time::Timestamp,
 };
-use veilpost_pki::topology;
+use veilpost_pki::{Document, topology};
 
 /// Boxes of a file that may be out beyond what its reader has reported.
 const FILE_WINDOW: u64 = 256;
 /// Boxes of one decoy stream; then its root is new.
 const DECOYS_PER_STREAM: u64 = 1_000;
-/// One decoy in this many is fetched late, one in this many never acknowledged, one in this many of class contested.
-const DECOY_ODDITY: u32 = 16;
-const ABSENCE_MIN: Duration = Duration::from_secs(600);
-const ABSENCE_MAX: Duration = Duration::from_secs(10 * 86_400);
+/// Decoys that no mailbox has taken yet at most: sent again every ten minutes they take half of the upkeep ticks.
+const DECOYS_MAX: usize = 128;
+/// One decoy in this many is fetched late, one in this many never acknowledged, one in this many of class contested. Of the
+/// unacknowledged ones again one in this many is renewed: 42 a day, 1,900 rows (7 MB) at most.
+pub(super) const DECOY_ODDITY: u32 = 16;
+pub(super) const ABSENCE_MIN: Duration = Duration::from_secs(600);
+pub(super) const ABSENCE_MAX: Duration = Duration::from_secs(10 * 86_400);
 
-type Job = (Purpose, Command, Option<NodeId>);
+pub(super) type Job = (Purpose, Command, Option<NodeId>);
 
 impl Core {
     /// What should be prepared next; `None` if everything is ready.
@@ -62,9 +65,9 @@ impl Core {
             return Ok(Some((Purpose::Loop, Command::Loop, None)));
         }
         if gets < READY_AHEAD
-            && let Some(key) = self.next_get(now)
+            && let Some(job) = self.next_get_job(now)
         {
-            return Ok(self.get_job(key, Slot::Get));
+            return Ok(Some(job));
         }
         if puts < READY_AHEAD
             && let Some(id) = self.next_put(now)?
@@ -81,14 +84,23 @@ impl Core {
         Ok(None)
     }
 
-    fn put_job(&self, id: OutboxId, slot: Slot) -> Option<Job> {
+    pub(super) fn put_job(&self, id: OutboxId, slot: Slot) -> Option<Job> {
         let outgoing = self.outbox.get(&id)?;
         let document = self.document.as_ref()?;
         let holders = topology::holders(document, &outgoing.sealed.id);
-        let copies = usize::try_from(document.params.copies).unwrap_or(1).min(holders.len()).max(1);
-        // Copies alternate between the holders.
+        let copies = Self::copies(document, holders.len());
+        // Sendings alternate between the holders, whatever was answered. `holders` leaves out who is not up: the next in hash
+        // order moves up in its place.
         let holder = holders.get(outgoing.retry.sends as usize % copies).copied();
         Some((Purpose::Put(id, slot), Command::put(outgoing.sealed.clone()), holder))
+    }
+
+    /// What the get clock asks for next: what is due longest, be it to be read or to be looked up.
+    pub(super) fn next_get_job(&self, now: Timestamp) -> Option<Job> {
+        match (self.next_get(now), self.next_audit(now)) {
+            (Some((get, key)), audit) if audit.is_none_or(|(audit, _)| get <= audit) => self.get_job(key, Slot::Get),
+            (_, audit) => self.audit_job(audit?.1),
+        }
     }
 
     pub(super) fn get_job(&self, key: FetchKey, slot: Slot) -> Option<Job> {
@@ -103,15 +115,20 @@ impl Core {
         let listed = |named: &NodeId| document.mailboxes.iter().any(|mailbox| mailbox.id == *named);
         let namers: Vec<_> = self.tracker.namers(&BoxTag::of(id)).filter(listed).collect();
         let mut holders = topology::holders(document, id);
-        holders.truncate(usize::try_from(document.params.copies).unwrap_or(1).max(1));
+        holders.truncate(Self::copies(document, holders.len()));
         whom_to_ask(&holders, &namers, turn)
     }
 
+    /// How many mailboxes of the document in use hold a box: K, or fewer in a network that has fewer.
+    pub(super) fn copies(document: &Document, holders: usize) -> usize {
+        usize::try_from(document.params.copies).unwrap_or(1).min(holders).max(1)
+    }
+
     /// The oldest real box that was never sent: messages first, then files, whose boxes are sealed as they are needed.
-    fn next_put(&mut self, now: Timestamp) -> Result<Option<OutboxId>, CoreError> {
+    pub(super) fn next_put(&mut self, now: Timestamp) -> Result<Option<OutboxId>, CoreError> {
         let fresh = |kinds: &dyn Fn(StreamKind) -> bool| {
             let unsent = |id: &OutboxId| !self.preparing.contains(&Preparing::Put(*id));
-            let mut waiting = self.outbox.values().filter(|out| kinds(out.kind) && out.retry.sends == 0);
+            let mut waiting = self.outbox.values().filter(|out| kinds(out.kind) && out.retry.is_fresh());
             waiting.find(|out| unsent(&out.id)).map(|out| out.id)
         };
         let message = |kind| !matches!(kind, StreamKind::Decoys | StreamKind::FileOut);
@@ -135,13 +152,14 @@ impl Core {
     }
 
     /// A decoy that was never sent, sealed now if there is none.
-    fn next_decoy(&mut self, now: Timestamp) -> Result<OutboxId, CoreError> {
+    pub(super) fn next_decoy(&mut self, now: Timestamp) -> Result<OutboxId, CoreError> {
         let waiting = self.outbox.values().find(|out| {
-            out.kind == StreamKind::Decoys && out.retry.sends == 0 && !self.preparing.contains(&Preparing::Put(out.id))
+            out.kind == StreamKind::Decoys && out.retry.is_fresh() && !self.preparing.contains(&Preparing::Put(out.id))
         });
         if let Some(out) = waiting {
             return Ok(out.id);
         }
+        self.drop_old_decoys()?;
         let known = self.decoys;
         let (stream, id, fetch) = self.transaction(now, |work| work.seal_decoy(known))?;
         self.decoys = Some(stream);
@@ -150,18 +168,32 @@ impl Core {
         Ok(id)
     }
 
-    /// The most overdue copy, else repeat, else acknowledgement.
-    fn next_upkeep(&mut self, now: Timestamp) -> Option<Job> {
+    /// While mailboxes take nothing, decoys pile up: beyond the bound the oldest is given up.
+    fn drop_old_decoys(&mut self) -> Result<(), CoreError> {
+        let untaken = |out: &&Outgoing| out.kind == StreamKind::Decoys && !out.retry.stored && out.retry.sends > 0;
+        let mut waiting = self.outbox.values().filter(untaken);
+        let Some(oldest) = waiting.next().map(|out| out.id) else { return Ok(()) };
+        if waiting.count() + 1 < DECOYS_MAX {
+            return Ok(());
+        }
+        self.store.transaction(|tx| outbox::remove(tx, oldest))?;
+        self.outbox.remove(&oldest);
+        Ok(())
+    }
+
+    /// The most overdue copy or repeat, else acknowledgement. Neither of the two goes first: boxes that a mailbox does not take
+    /// must not keep messages from being read.
+    pub(super) fn next_upkeep(&mut self, now: Timestamp) -> Option<Job> {
         let due = |next: Option<Timestamp>| next.filter(|next| *next <= now);
         let copies = self.outbox.values().filter(|out| !self.preparing.contains(&Preparing::Put(out.id)));
         let copy = copies.filter_map(|out| Some((due(out.retry.next)?, out.id))).min();
-        if let Some((_, id)) = copy {
-            return self.put_job(id, Slot::Upkeep);
-        }
         let repeats = self.fetches.values().filter(|fetch| !self.preparing.contains(&Preparing::Get(fetch.key)));
         let repeat = repeats.filter_map(|fetch| Some((due(fetch.retry.next)?, fetch.key))).min();
-        if let Some((_, key)) = repeat {
-            return self.get_job(key, Slot::Upkeep);
+        match (copy, repeat) {
+            (Some((copy, id)), Some((repeat, _))) if copy <= repeat => return self.put_job(id, Slot::Upkeep),
+            (_, Some((_, key))) => return self.get_job(key, Slot::Upkeep),
+            (Some((_, id)), None) => return self.put_job(id, Slot::Upkeep),
+            (None, None) => {}
         }
         let at = self.acks.iter().position(|ack| ack.due <= now)?;
         let PendingAck { id, secret, .. } = self.acks.remove(at)?;
@@ -174,100 +206,12 @@ impl Core {
         let Some(outgoing) = self.outbox.get(&id) else { return Ok(()) };
         let mut retry = outgoing.retry;
         retry.handle_sent(now, &mut self.rng, pace);
-        let forget = retry.is_finished() && outgoing.message.is_none();
-        self.store.transaction(|tx| {
-            if forget { streams::remove_outgoing(tx, id) } else { streams::set_retry(tx, id, &retry) }
-        })?;
+        let forget = retry.is_finished() && outgoing.is_forgettable() && !self.audits.contains_key(&id);
+        self.store.transaction(|tx| if forget { outbox::remove(tx, id) } else { outbox::set_retry(tx, id, &retry) })?;
         if retry.is_finished() {
             self.outbox.remove(&id);
         } else if let Some(outgoing) = self.outbox.get_mut(&id) {
             outgoing.retry = retry;
-        }
-        Ok(())
-    }
-
-    pub(super) fn handle_put_answer(
-        &mut self,
-        now: Timestamp,
-        id: OutboxId,
-        mailbox: NodeId,
-        answer: Answer,
-    ) -> Result<(), CoreError> {
-        let Some(outgoing) = self.outbox.get(&id).cloned() else { return Ok(()) };
-        match answer {
-            Answer::Stored([first, _]) => {
-                let network = self.authorities.network();
-                let (sealed, content) = (&outgoing.sealed, outgoing.sealed.content_hash(&network));
-                if first.holder != mailbox || !first.verify(&network, &sealed.id, &content, sealed.expiry) {
-                    self.counters.bad_replies += 1;
-                    return Ok(());
-                }
-                let mut retry = outgoing.retry;
-                retry.handle_stored();
-                let forget = retry.is_finished() && outgoing.message.is_none();
-                let receipt = [&first.holder.0[..], &first.signature[..]].concat();
-                self.transaction(now, |work| {
-                    streams::set_retry(work.tx, id, &retry)?;
-                    streams::set_receipt(work.tx, id, &receipt)?;
-                    if let Some(message) = outgoing.message {
-                        work.check_stored(message)?;
-                    }
-                    if forget { Ok(streams::remove_outgoing(work.tx, id)?) } else { Ok(()) }
-                })?;
-                if retry.is_finished() {
-                    self.outbox.remove(&id);
-                } else if let Some(outgoing) = self.outbox.get_mut(&id) {
-                    outgoing.retry = retry;
-                }
-                self.invite_stored(id);
-            }
-            Answer::Full => self.mailbox_full = Some(now),
-            Answer::Conflict => self.handle_conflict(now, &outgoing)?,
-            // Clocks that differ at a day's border, or a day parameter: sent again on its own schedule.
-            Answer::Refused => self.refused = Some(now),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// A mailbox says, unsigned, that it holds something else under this box's id.
-    ///
-    /// What was signed for stays stored. In the stream that answers an invitation somebody else may have been first, and a
-    /// mailbox that lies about it can do no worse than one that stores nothing: the user asks for a new link. Everywhere else
-    /// nobody but us can write, so that one such answer is taken for a fault: the box is sent again on its own schedule, to
-    /// the next holder, and given up when another sending is answered in the same way (by a restored backup, most likely).
-    fn handle_conflict(&mut self, now: Timestamp, outgoing: &streams::Outgoing) -> Result<(), CoreError> {
-        if outgoing.retry.stored {
-            return Ok(());
-        }
-        if outgoing.kind == StreamKind::AnswerOut || self.conflicts.remove(&outgoing.id) {
-            return self.give_up(now, outgoing, "someone else has written into this conversation's queue");
-        }
-        // Bounded by the outbox: what is no longer in it is forgotten.
-        self.conflicts.retain(|id| self.outbox.contains_key(id));
-        self.conflicts.insert(outgoing.id);
-        self.conflict = Some(now);
-        Ok(())
-    }
-
-    /// A box that no mailbox will ever take.
-    fn give_up(&mut self, now: Timestamp, outgoing: &streams::Outgoing, reason: &str) -> Result<(), CoreError> {
-        self.outbox.remove(&outgoing.id);
-        if outgoing.kind == StreamKind::AnswerOut {
-            return self.answer_refused(now, outgoing);
-        }
-        let withdrawn = self.transaction(now, |work| match outgoing.message {
-            Some(message) => {
-                work.advance(message, State::Failed, Some(reason))?;
-                Ok(streams::remove_outgoing_of(work.tx, message)?)
-            }
-            None => {
-                streams::remove_outgoing(work.tx, outgoing.id)?;
-                Ok(Vec::new())
-            }
-        })?;
-        for id in withdrawn {
-            self.outbox.remove(&id);
         }
         Ok(())
     }
@@ -302,8 +246,8 @@ impl Work<'_> {
     }
 
     /// A message is stored when all of its boxes are.
-    fn check_stored(&mut self, message: MessageId) -> Result<(), CoreError> {
-        let unstored = streams::unstored_of(self.tx, message)?;
+    pub(super) fn check_stored(&mut self, message: MessageId) -> Result<(), CoreError> {
+        let unstored = outbox::unstored_of(self.tx, message)?;
         let mut total = None;
         if let Some(stream) = streams::of_message(self.tx, message)? {
             let sealed = streams::write_cap(self.tx, stream.id)?.index();
@@ -343,9 +287,11 @@ impl Work<'_> {
             }
         };
         let class = if one_in(self.rng, DECOY_ODDITY) { BoxClass::Contested } else { BoxClass::Solo };
+        let unacked = one_in(self.rng, DECOY_ODDITY);
+        let kept = unacked && one_in(self.rng, DECOY_ODDITY);
         let expected = streams::write_cap(self.tx, stream)?.read_cap().expected();
         let expected = expected.map_err(|_| CoreError::Bug("a stream of our own has no key"))?;
-        let sealed = self.seal(stream, StreamKind::Decoys, class, None, &[])?;
+        let sealed = self.seal_box(stream, StreamKind::Decoys, BoxUse { class, message: None, kept }, &[])?;
         let late = one_in(self.rng, DECOY_ODDITY);
         let absence = log_uniform(self.rng, ABSENCE_MIN, ABSENCE_MAX);
         let fetch = Fetch {
@@ -353,10 +299,11 @@ impl Work<'_> {
             id: expected.id,
             ack_secret: expected.ack_secret,
             absence: if late { self.params.hurry(absence) } else { Duration::ZERO },
-            unacked: self.rng.random_ratio(1, DECOY_ODDITY),
+            unacked,
             seen: None,
             due: None,
             retry: crate::arq::GetRetry::new(),
+            gone_at: None,
         };
         streams::push_fetch(self.tx, &fetch)?;
         Ok((stream, sealed.id, fetch))
@@ -373,13 +320,19 @@ impl Work<'_> {
 /// Name of the decoy stream in use among the store's single values.
 const DECOYS: &str = "decoy.stream";
 
-/// The box's holders that named it in a digest; if none did, whoever named it, the first to do so first, since placement may have
-/// changed after the box was put; else its holders. A mailbox that copies others' tags into its digest is not asked for their
-/// boxes as long as a holder names them.
+/// The box's holders that named it in a digest and then its other holders, which have it too; if none named it, whoever did, the
+/// first to do so first, since placement may have changed after the box was put; else its holders. Turns alternate. A mailbox
+/// that copies others' tags into its digest is not asked for their boxes as long as a holder names them.
 fn whom_to_ask(holders: &[NodeId], namers: &[NodeId], turn: u32) -> Option<NodeId> {
-    let both: Vec<_> = holders.iter().filter(|holder| namers.contains(holder)).copied().collect();
-    let from = [both.as_slice(), namers, holders].into_iter().find(|some| !some.is_empty())?;
-    from.get(turn as usize % from.len()).copied()
+    let (named, other): (Vec<_>, Vec<_>) = holders.iter().partition(|holder| namers.contains(holder));
+    let from: Vec<NodeId> = if !named.is_empty() {
+        named.into_iter().chain(other).copied().collect()
+    } else if !namers.is_empty() {
+        namers.to_vec()
+    } else {
+        holders.to_vec()
+    };
+    from.get((turn as usize).checked_rem(from.len())?).copied()
 }
 
 #[cfg(test)]
@@ -404,6 +357,12 @@ mod tests {
         // Nobody keeps it away for good by naming it first.
         let asked: Vec<_> = (0..2).map(|turn| whom_to_ask(&[HOLDER], &[COPIER, FORMER], turn)).collect();
         assert_eq!(asked, [Some(COPIER), Some(FORMER)]);
+    }
+
+    #[test]
+    fn the_holder_that_named_a_box_is_asked_first_and_then_its_other_holder() {
+        let asked: Vec<_> = (0..4).map(|turn| whom_to_ask(&[HOLDER, FORMER], &[FORMER], turn)).collect();
+        assert_eq!(asked, [Some(FORMER), Some(HOLDER), Some(FORMER), Some(HOLDER)]);
     }
 
     #[test]

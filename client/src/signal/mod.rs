@@ -36,7 +36,7 @@ pub use account::{create_account, own_identity};
 pub use bundle::{Bundle, PrekeySetId, create_bundle, forget_bundle};
 pub use error::SignalError;
 pub use safety::SafetyNumber;
-pub use session::{First, decrypt, decrypt_first, encrypt, open_session, turns_ratchet};
+pub use session::{First, decrypt, decrypt_first, encrypt, is_unanswered, open_session, turns_ratchet};
 
 /// Receiving chains that libsignal keeps of a session. A message of an older one does not open any more.
 pub const CHAINS_KEPT: usize = 5;

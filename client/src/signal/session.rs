@@ -151,6 +151,18 @@ pub fn turns_ratchet(connection: &Connection, expected: ContactId, sealed: &[u8]
     })
 }
 
+/// True if the session refuses to send because nobody has answered it for 30 days, or if there is none.
+///
+/// # Errors
+/// The store's.
+pub fn is_unanswered(connection: &Connection, contact: ContactId, now: Timestamp) -> Result<bool, SignalError> {
+    match guarded(connection, || usable(&Tables::new(connection, Some(contact)), contact, now)) {
+        Ok(()) => Ok(false),
+        Err(SignalError::Unanswered | SignalError::NoSession) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
 /// Opens the answer to an invitation of ours, whose writer is not known yet: the certificate must be valid under the
 /// identity that it names, the session must be made from exactly the prekeys of this invitation, and that identity is
 /// pinned for `contact`, which must have none.

@@ -8,6 +8,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_account.sql"),
     include_str!("migrations/0002_streams.sql"),
     include_str!("migrations/0003_chains.sql"),
+    include_str!("migrations/0004_renewals.sql"),
+    include_str!("migrations/0005_audits.sql"),
+    include_str!("migrations/0006_beacons.sql"),
 ];
 
 /// Brings the database to the newest format, each step in a transaction of its own.

@@ -16,12 +16,17 @@
 //! | [`contacts`] | who we write to |
 //! | [`messages`] | the history |
 //! | [`files`] | bytes of attachments, in pieces |
-//! | [`streams`] | streams of boxes, the outbox, boxes to fetch |
+//! | [`streams`] | streams of boxes, boxes to fetch |
+//! | [`outbox`] | boxes to send |
+//! | [`beacons`] | streams with a box a day, and what they tell |
+//! | [`audits`] | boxes to look up, broken words of mailboxes |
 //! | [`digests`] | the digests of the last day |
 //!
 //! What libsignal keeps (sessions, prekeys) is in `crate::signal`.
 
 pub mod account;
+pub mod audits;
+pub mod beacons;
 pub mod contacts;
 pub mod digests;
 mod error;
@@ -31,6 +36,7 @@ mod keychain;
 pub mod messages;
 pub mod meta;
 mod migrations;
+pub mod outbox;
 pub mod streams;
 
 pub use error::StoreError;

@@ -1,16 +1,16 @@
-//! Streams, and the boxes that wait on them: to be sent, and to be fetched.
+//! Streams, and the boxes that are to be fetched from them.
 
 use super::{
     StoreError,
     contacts::{ContactId, millis, time},
     messages::MessageId,
 };
-use crate::arq::{GetRetry, PutRetry};
+use crate::arq::GetRetry;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use std::time::Duration;
 use veilpost_packet::{
-    boxes::{ReadCap, SealedBox, WriteCap},
-    ids::BoxId,
+    boxes::{ReadCap, WriteCap},
+    ids::{BoxId, NodeId},
     primitives::Secret32,
     time::Timestamp,
 };
@@ -18,10 +18,6 @@ use veilpost_packet::{
 /// Our number for a stream.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StreamId(pub i64);
-
-/// Our number for a box that is to be sent.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct OutboxId(pub i64);
 
 /// What a stream is for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -44,12 +40,16 @@ pub enum StreamKind {
     OfferIn = 7,
     /// Our answer to it.
     AnswerOut = 8,
+    /// A box a day for a contact, see `core::beacon`.
+    BeaconOut = 9,
+    /// A contact's.
+    BeaconIn = 10,
 }
 
 impl StreamKind {
-    fn from_code(code: i64) -> Option<Self> {
+    pub(super) fn from_code(code: i64) -> Option<Self> {
         use StreamKind::*;
-        [MessagesOut, MessagesIn, FileOut, FileIn, Decoys, OfferOut, AnswerIn, OfferIn, AnswerOut]
+        [MessagesOut, MessagesIn, FileOut, FileIn, Decoys, OfferOut, AnswerIn, OfferIn, AnswerOut, BeaconOut, BeaconIn]
             .into_iter()
             .find(|kind| *kind as i64 == code)
     }
@@ -172,97 +172,6 @@ pub fn set_progress(connection: &Connection, id: StreamId, progress: u64) -> Res
     Ok(())
 }
 
-/// A box that is on its way to a mailbox.
-#[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// Its number.
-    pub id: OutboxId,
-    /// Its stream.
-    pub stream: StreamId,
-    /// What the stream is for.
-    pub kind: StreamKind,
-    /// The message that it is part of.
-    pub message: Option<MessageId>,
-    /// The box.
-    pub sealed: SealedBox,
-    /// How far its sending is.
-    pub retry: PutRetry,
-}
-
-/// Keeps a sealed box.
-pub fn push_outgoing(
-    connection: &Connection,
-    stream: StreamId,
-    index: u64,
-    message: Option<MessageId>,
-    sealed: &SealedBox,
-    retry: PutRetry,
-) -> Result<OutboxId, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO outbox (stream, box_index, message, sealed, planned) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
-    let message = message.map(|message| message.0);
-    Ok(OutboxId(statement.insert((stream.0, number(index), message, sealed.to_bytes(), retry.planned))?))
-}
-
-/// All boxes whose sending is not finished, oldest first.
-pub fn unfinished(connection: &Connection) -> Result<Vec<Outgoing>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT o.id, o.stream, s.kind, o.message, o.sealed, o.planned, o.sends, o.stored, o.next_ms FROM outbox o
-         JOIN streams s ON s.id = o.stream WHERE o.stored = 0 OR o.sends < o.planned ORDER BY o.id",
-    )?;
-    let rows = statement.query_map([], |row| {
-        let (code, bytes): (i64, Vec<u8>) = (row.get(2)?, row.get(4)?);
-        Ok(Outgoing {
-            id: OutboxId(row.get(0)?),
-            stream: StreamId(row.get(1)?),
-            kind: StreamKind::from_code(code).ok_or(rusqlite::Error::IntegralValueOutOfRange(2, code))?,
-            message: row.get::<_, Option<i64>>(3)?.map(MessageId),
-            sealed: SealedBox::from_bytes(&bytes).map_err(|_| rusqlite::Error::InvalidQuery)?,
-            retry: PutRetry {
-                planned: row.get(5)?,
-                sends: row.get(6)?,
-                stored: row.get(7)?,
-                next: optional_time(row, 8)?,
-            },
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Keeps how far the sending of a box is.
-pub fn set_retry(connection: &Connection, id: OutboxId, retry: &PutRetry) -> Result<(), StoreError> {
-    let mut statement =
-        connection.prepare_cached("UPDATE outbox SET sends = ?2, stored = ?3, next_ms = ?4 WHERE id = ?1")?;
-    statement.execute((id.0, retry.sends, retry.stored, retry.next.map(millis)))?;
-    Ok(())
-}
-
-/// Keeps the mailbox's signature that a box is stored.
-pub fn set_receipt(connection: &Connection, id: OutboxId, receipt: &[u8]) -> Result<(), StoreError> {
-    connection.prepare_cached("UPDATE outbox SET receipt = ?2 WHERE id = ?1")?.execute((id.0, receipt))?;
-    Ok(())
-}
-
-/// How many boxes of a message no mailbox has signed for.
-pub fn unstored_of(connection: &Connection, message: MessageId) -> Result<u64, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT count(*) FROM outbox WHERE message = ?1 AND stored = 0")?;
-    Ok(statement.query_row([message.0], |row| row.get::<_, i64>(0))?.unsigned_abs())
-}
-
-/// Forgets a box that was sent.
-pub fn remove_outgoing(connection: &Connection, id: OutboxId) -> Result<(), StoreError> {
-    connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id.0])?;
-    Ok(())
-}
-
-/// Forgets all boxes of a message, sent or not, and says which they were.
-pub fn remove_outgoing_of(connection: &Connection, message: MessageId) -> Result<Vec<OutboxId>, StoreError> {
-    let mut statement = connection.prepare_cached("DELETE FROM outbox WHERE message = ?1 RETURNING id")?;
-    let rows = statement.query_map([message.0], |row| row.get(0).map(OutboxId))?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
 /// Names a box that is to be fetched.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FetchKey {
@@ -291,6 +200,8 @@ pub struct Fetch {
     pub due: Option<Timestamp>,
     /// How far its fetching is.
     pub retry: GetRetry,
+    /// The first mailbox that says that it was acknowledged; forgotten with the process.
+    pub gone_at: Option<NodeId>,
 }
 
 /// Keeps a box to fetch. What is there already stays.
@@ -390,6 +301,15 @@ pub fn count_opened(connection: &Connection, stream: StreamId, first: u64, end: 
     Ok(count.unsigned_abs())
 }
 
+/// True if one of the boxes `first .. end` was named by a digest and is not here yet.
+pub fn any_named(connection: &Connection, stream: StreamId, first: u64, end: u64) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM fetches WHERE stream = ?1 AND box_index >= ?2 AND box_index < ?3
+         AND done = 0 AND seen_ms IS NOT NULL)",
+    )?;
+    Ok(statement.query_row((stream.0, number(first), number(end)), |row| row.get(0))?)
+}
+
 /// The first boxes of the newest receiving chains, ascending.
 pub fn chains(connection: &Connection, stream: StreamId) -> Result<Vec<u64>, StoreError> {
     let mut statement =
@@ -441,6 +361,7 @@ pub fn pending_fetches(connection: &Connection) -> Result<Vec<Fetch>, StoreError
             seen: optional_time(row, 6)?,
             due: optional_time(row, 7)?,
             retry: GetRetry { asked: row.get(8)?, ..GetRetry::new() },
+            gone_at: None,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -479,13 +400,13 @@ fn cap_bytes(connection: &Connection, sql: &str, id: StreamId) -> Result<zeroize
     bytes.flatten().map(zeroize::Zeroizing::new).ok_or(StoreError::Missing("stream"))
 }
 
-fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Timestamp>> {
     match row.get::<_, Option<i64>>(column)? {
         Some(_) => time(row, column).map(Some),
         None => Ok(None),
     }
 }
 
-fn number(value: u64) -> i64 {
+pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

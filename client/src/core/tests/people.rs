@@ -1,6 +1,9 @@
 //! Two engines whose boxes a test carries by hand: in any order, some never, some damaged, with any answer.
 
-use super::*;
+use super::{
+    world::{document, mailbox_secret},
+    *,
+};
 use crate::{
     content::{Body, Manifest, StreamSeed, Uuid},
     core::reading::late_wait,
@@ -22,7 +25,13 @@ struct Two {
 
 /// What a mailbox signs with.
 fn holder() -> SigningSecret {
-    SigningSecret::from_seed(&[77; 32])
+    mailbox_secret(0)
+}
+
+/// The answer to a Put of Alice's.
+fn answered(core: &mut Core, id: OutboxId, mailbox: NodeId, answer: Told) {
+    let document = core.document.as_ref().unwrap().hash();
+    core.handle_put_answer(NOW, id, &document, mailbox, answer).unwrap();
 }
 
 /// Boxes that were queued since the last call, without decoys.
@@ -36,7 +45,7 @@ fn sent(core: &mut Core) -> Vec<Outgoing> {
 fn bring(core: &mut Core, now: Timestamp, named: &SealedBox, found: &SealedBox) -> Option<FetchKey> {
     core.handle_hits(now, vec![BoxTag::of(&named.id)], None).unwrap();
     let key = core.fetches.values().find(|fetch| fetch.id == named.id)?.key;
-    core.handle_get_answer(now, key, Told::Found(Box::new(found.clone()))).unwrap();
+    core.handle_get_answer(now, key, holder().node_id(), Told::Found(Box::new(found.clone()))).unwrap();
     Some(key)
 }
 
@@ -63,10 +72,12 @@ impl Two {
         let offer = sent(&mut alice).pop().unwrap();
         bob.accept(NOW, &link, Some("Alice"), 7).unwrap();
         let key = bob.fetches.keys().next().copied().unwrap();
-        bob.handle_get_answer(NOW, key, Told::Found(Box::new(offer.sealed))).unwrap();
+        bob.handle_get_answer(NOW, key, holder().node_id(), Told::Found(Box::new(offer.sealed))).unwrap();
         assert!(matches!(bob.poll_answer(), Some((7, Ok(Answer::Accepted(_))))));
         let answer = sent(&mut bob).pop().unwrap();
         deliver(&mut alice, NOW, &answer.sealed);
+        let document = document(1, &[holder().node_id()], &alice.authorities);
+        alice.handle_document(NOW, &document.bytes()).unwrap();
         Self { alice, bob }
     }
 
@@ -134,6 +145,27 @@ fn what_waits_for_a_lost_box_is_opened_after_two_hours_and_the_next_turns_do_not
 }
 
 #[test]
+fn what_waits_for_a_box_that_was_named_waits_for_a_day() {
+    let mut two = Two::new();
+    let late = two.alice_writes(NOW, "late");
+    two.bob.handle_hits(NOW, vec![BoxTag::of(&late.id)], None).unwrap();
+    two.talk(0..12);
+    let waiting = received(&two.bob).len();
+    assert!(waiting < 12, "something waits");
+    let hours = |hours: u64| NOW + Duration::from_secs(hours * 3_600);
+    two.bob.transaction(hours(23), |work| work.open_overdue()).unwrap();
+    assert_eq!(received(&two.bob).len(), waiting);
+    let mut other = Two::new();
+    let lost = other.alice_writes(NOW, "lost");
+    other.bob.handle_hits(NOW, vec![BoxTag::of(&lost.id)], None).unwrap();
+    other.talk(0..12);
+    other.bob.transaction(hours(25), |work| work.open_overdue()).unwrap();
+    assert_eq!(received(&other.bob).len(), 12, "a contact is not silent for longer");
+    deliver(&mut two.bob, hours(23), &late);
+    assert_eq!(received(&two.bob).len(), 13, "nothing is lost");
+}
+
+#[test]
 fn what_waits_survives_a_restart() {
     let mut two = Two::new();
     let late = two.alice_writes(NOW, "late");
@@ -186,7 +218,7 @@ fn an_offer_that_cannot_be_answered_leaves_nothing_of_its_opening_behind() {
         .execute_batch("CREATE TEMP TRIGGER full BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END")
         .unwrap();
     let key = bob.fetches.keys().next().copied().unwrap();
-    assert!(bob.handle_get_answer(NOW, key, Told::Found(Box::new(offer.sealed.clone()))).is_err());
+    assert!(bob.handle_get_answer(NOW, key, holder().node_id(), Told::Found(Box::new(offer.sealed.clone()))).is_err());
     let count = |bob: &Core, table: &str| -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
         bob.store.connection().query_row(&sql, [], |row| row.get(0)).unwrap()
@@ -194,7 +226,7 @@ fn an_offer_that_cannot_be_answered_leaves_nothing_of_its_opening_behind() {
     assert_eq!((count(&bob, "sessions"), count(&bob, "streams")), (0, 1), "only the offer's own stream is there");
     assert!(!streams::is_done(bob.store.connection(), key).unwrap());
     bob.store.connection().execute_batch("DROP TRIGGER full").unwrap();
-    bob.handle_get_answer(NOW, key, Told::Found(Box::new(offer.sealed))).unwrap();
+    bob.handle_get_answer(NOW, key, holder().node_id(), Told::Found(Box::new(offer.sealed))).unwrap();
     assert!(matches!(bob.poll_answer(), Some((7, Ok(Answer::Accepted(_))))));
 }
 
@@ -217,9 +249,9 @@ fn an_unsigned_answer_does_not_undo_a_signed_one() {
     for unsigned in [Told::Conflict, Told::Refused, Told::Full] {
         let mut two = Two::new();
         let (out, mailbox, stored) = queued(&mut two);
-        two.alice.handle_put_answer(NOW, out.id, mailbox, stored).unwrap();
+        answered(&mut two.alice, out.id, mailbox, stored);
         for _ in 0..3 {
-            two.alice.handle_put_answer(NOW, out.id, mailbox, unsigned.clone()).unwrap();
+            answered(&mut two.alice, out.id, mailbox, unsigned.clone());
         }
         assert_eq!(state(&two.alice, &out), State::Stored, "{unsigned:?}");
         assert!(two.alice.outbox.contains_key(&out.id), "its planned sendings go on");
@@ -230,16 +262,16 @@ fn an_unsigned_answer_does_not_undo_a_signed_one() {
 fn one_unsigned_conflict_fails_nothing_and_a_second_one_does() {
     let mut two = Two::new();
     let (out, mailbox, stored) = queued(&mut two);
-    two.alice.handle_put_answer(NOW, out.id, mailbox, Told::Conflict).unwrap();
+    answered(&mut two.alice, out.id, mailbox, Told::Conflict);
     assert_eq!(state(&two.alice, &out), State::Queued);
     assert!(two.alice.status(NOW).unwrap().warnings.iter().any(|told| told.contains("holds something else")));
-    two.alice.handle_put_answer(NOW, out.id, mailbox, stored).unwrap();
+    answered(&mut two.alice, out.id, mailbox, stored);
     assert_eq!(state(&two.alice, &out), State::Stored);
 
     let mut two = Two::new();
     let (out, mailbox, _) = queued(&mut two);
     for _ in 0..2 {
-        two.alice.handle_put_answer(NOW, out.id, mailbox, Told::Conflict).unwrap();
+        answered(&mut two.alice, out.id, mailbox, Told::Conflict);
     }
     assert_eq!(state(&two.alice, &out), State::Failed);
 }
@@ -291,7 +323,7 @@ fn receipts_for_a_contact_without_a_session_do_not_hold_back_those_of_others() {
         work.tx.execute("INSERT INTO contacts (id, name, state, created_ms) VALUES (-5, 'Broken', 2, 0)", [])?;
         let broken = ContactId::new(-5);
         let root = || StreamSeed::random(&mut random::seeded([8; 32]));
-        work.create_pair(broken, &root(), &root())?;
+        work.create_pair(broken, &root(), &root(), NOW)?;
         work.owe_receipt(broken, Uuid([1; 16]))?;
         Ok(broken)
     });
