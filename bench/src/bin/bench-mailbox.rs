@@ -92,7 +92,15 @@ struct Engine {
 
 impl Engine {
     fn open(folder: &Path, clock: Clock) -> Result<Self> {
-        let terms = Terms { network: NETWORK, document: DOCUMENT, params: Params::standard() };
+        let terms = Terms {
+            network: NETWORK,
+            document: DOCUMENT,
+            params: Params::standard(),
+            placement: vec![holder().node_id()],
+            copies: 1,
+            durable_copies: 1,
+            listed: [holder().node_id()].into(),
+        };
         let limits = Limits { quota_bytes: 1 << 40, bucket_bytes: 1 << 40, free_disk_floor: 0 };
         let secret = holder();
         let store = stores::open(EngineName::Sled, folder)?;
