@@ -36,7 +36,7 @@ pub struct Params {
     /// How long entries keep raw digests.
     pub digest_history: Duration,
     /// Mean gap of the clock on a mailbox's link to each other mailbox. One box fits a frame: a network whose mailboxes take more
-    /// than about half of that from each other needs a shorter gap.
+    /// than about a third of that from each other needs a shorter gap.
     pub peer_gap: Duration,
     /// Means and periods that the document does not list (copies, absences, receipts, acks) are divided by this. 1 in a real
     /// network; test networks hurry.
