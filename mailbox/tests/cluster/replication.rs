@@ -419,3 +419,22 @@ fn at_a_third_of_a_links_load_hardly_a_write_misses_its_time() {
     println!("writes that were not stored within T0: {} of {count}", people.pending);
     assert!(share < 0.002, "{share}");
 }
+
+#[test]
+fn a_link_that_is_up_before_the_document_that_lists_its_mailbox_counts_from_then_on() {
+    let mut cluster = Cluster::new(17, 2, params());
+    cluster.nodes[1].listed = false;
+    cluster.publish();
+    pass(&mut cluster, 5);
+    assert_eq!(cluster.nodes[0].engine.as_ref().unwrap().peers(), (0, 0));
+    // Dialed anew by both while neither knows the other yet.
+    cluster.cut(0, 1, true);
+    pass(&mut cluster, 1);
+    cluster.cut(0, 1, false);
+    pass(&mut cluster, 2);
+    cluster.nodes[1].listed = true;
+    cluster.publish();
+    pass(&mut cluster, 3);
+    assert_eq!(cluster.nodes[0].engine.as_ref().unwrap().peers(), (1, 1));
+    assert!(matches!(put(&mut cluster, 0, 0), Some(Answer::Stored(_))));
+}
