@@ -133,6 +133,11 @@ impl Outbounds {
         self.newest.retain(|peer, _| self.peers.get(peer).is_some());
     }
 
+    /// True unless another link to this mailbox has taken the place of this one.
+    fn is_newest(&self, peer: &NodeId, link: u64) -> bool {
+        self.newest.get(peer).is_none_or(|newest| *newest == link)
+    }
+
     /// Links that are down.
     pub(super) fn down(&self) -> usize {
         self.mixes.down() + self.entries.down() + self.peers.down()
@@ -180,7 +185,7 @@ impl Core {
                     Input::EntryUp(entry, link) => self.publisher.link_up(entry, link),
                     Input::EntryDown(entry, link) => self.publisher.link_down(&entry, link),
                     Input::Want(entry, want) => self.publisher.want(&entry, &want),
-                    Input::PeerLink(peer, link, up) if self.outbound.newest.get(&peer) == Some(&link) => {
+                    Input::PeerLink(peer, link, up) if self.outbound.is_newest(&peer, link) => {
                         self.engine.handle_peer_link(self.clock.now(), &peer, up);
                     }
                     Input::PeerLink(..) => {}

@@ -240,10 +240,10 @@ fn of_two_contents_of_a_solo_box_written_apart_one_wins_everywhere_and_the_other
     cut(&mut cluster, false);
     pass(&mut cluster, 60);
     let (winner, loser) = if one.1 < other.1 { (&one, &other) } else { (&other, &one) };
-    for rank in 0..2 {
-        let Ok(Some(Held::Box(kept))) = cluster.disk(holders[rank]).get(&one.0.id) else { panic!("held") };
+    for (rank, holder) in holders[..2].iter().copied().enumerate() {
+        let Ok(Some(Held::Box(kept))) = cluster.disk(holder).get(&one.0.id) else { panic!("held") };
         assert!(kept.sealed == winner.0, "rank {rank}");
-        cluster.send(5, holders[rank], Command::Put(Box::new(loser.0.clone()), loser.1));
+        cluster.send(5, holder, Command::Put(Box::new(loser.0.clone()), loser.1));
         let seen = pass(&mut cluster, 4);
         assert_eq!(answer(&seen, 5), Some(Answer::Conflict));
     }
