@@ -15,11 +15,14 @@ use veilpost_tests::{
 };
 
 const MAILBOXES: [&str; 4] = ["mailbox-1", "mailbox-2", "mailbox-3", "mailbox-4"];
-/// Two hundred texts and a file at a Put each second or so, and time to recover.
+/// Two hundred texts and a file at three Puts a second, and time to recover.
 const VERY_LONG: Duration = Duration::from_secs(900);
 
+/// With clients that send and fetch three times as often as on other fast networks: there is much to send.
 fn scene() -> Scene {
-    Scene::of(&Shape { fast: true, mailboxes: MAILBOXES.len(), ..Shape::default() })
+    let params =
+        [("send_gap", 80), ("get_gap", 120), ("downlink_gap", 35)].map(|(name, value)| (name.to_owned(), value));
+    Scene::of(&Shape { fast: true, mailboxes: MAILBOXES.len(), params: params.to_vec(), ..Shape::default() })
 }
 
 /// One mailbox at a time dies by kill -9 or hangs by a stop signal, until everything has come.
