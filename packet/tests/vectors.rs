@@ -160,7 +160,7 @@ fn samples(format: &str) -> Vec<(String, Vec<u8>)> {
             bad("mailbox that is no key", changed(first, 40 + 31, 0x55));
         }
         "frame" => {
-            bad("unknown kind", changed(first, 0, 7));
+            bad("unknown kind", changed(first, 0, 0xFF));
             bad("unknown flag", changed(first, 1, 16));
             bad("reserved bytes in use", changed(first, 3, 1));
         }
