@@ -330,6 +330,7 @@ fn the_largest_vote_that_an_authority_can_make_is_within_its_bound() {
         software: word.clone(),
         family: word,
         capacity: 1,
+        fill: 0,
     };
     let bytes: Arc<[u8]> = descriptor.sign(&secret).into();
     assert!(Descriptor::verify(&bytes).is_ok());
