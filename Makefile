@@ -51,6 +51,7 @@ bench: deps
 	$(CARGO) build --workspace --release
 	$(TARGET)/release/bench-mix
 	$(TARGET)/release/bench-mailbox
+	$(TARGET)/release/bench-puzzle
 	$(TARGET)/release/bench-store
 	$(TARGET)/release/bench-network
 	$(TARGET)/release/bench-directory

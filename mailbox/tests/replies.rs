@@ -11,6 +11,7 @@ use veilpost_mailbox::{
     memory::MemoryStore,
 };
 use veilpost_packet::{command::Command, ids::District, time::Timestamp};
+use veilpost_pki::PutAdmission;
 
 /// Times at which the replies to these commands leave, which arrive 10 ms apart, by number.
 fn times(commands: Vec<Command>) -> Vec<Timestamp> {
@@ -19,7 +20,7 @@ fn times(commands: Vec<Command>) -> Vec<Timestamp> {
     let engine = rig.engine();
     for (i, command) in commands.into_iter().enumerate() {
         let at = arrival(i);
-        let request = Request::check(command, &NETWORK, &secret());
+        let request = Request::check(command, &PutAdmission::free(NETWORK), &secret());
         engine
             .handle_commands(at, vec![Arrived { at, epoch: EPOCH, document: DOCUMENT, surb: surb(i as u64), request }]);
     }
@@ -104,7 +105,7 @@ fn replies_that_wait_are_bounded_and_what_is_more_is_dropped_and_counted() {
         epoch: EPOCH,
         document: DOCUMENT,
         surb: surb(0),
-        request: Request::check(Command::put(mail(1).sealed), &NETWORK, &secret()),
+        request: Request::check(Command::put(mail(1).sealed), &PutAdmission::free(NETWORK), &secret()),
     };
     rig.engine().handle_commands(START, vec![dropped]);
     assert_eq!(rig.engine().usage().boxes, 0, "what cannot be answered is not done");

@@ -15,6 +15,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
+        atomic::{AtomicU8, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::Duration,
@@ -157,13 +158,14 @@ pub(super) struct Core {
     pub metrics: Arc<Metrics>,
     pub folder: PathBuf,
     pub measured: Timestamp,
+    /// What the node's next descriptor says of its fill.
+    pub fill: Arc<AtomicU8>,
 }
 
 impl Core {
     /// Runs until it is told to stop and replies have left. Returns itself for the clean end.
     pub(super) fn run(mut self, inputs: &Receiver<Input>) -> Result<Self, Failure> {
         let mut stop_at = None;
-        self.measure_disk();
         loop {
             let now = self.clock.now();
             let digest = if self.listed { self.engine.next_digest() } else { Timestamp::FAR_FUTURE };
@@ -298,12 +300,14 @@ impl Core {
         Ok(())
     }
 
-    fn measure_disk(&mut self) {
+    /// Looks how full the disk is: before anything is published, and now and then.
+    pub(super) fn measure_disk(&mut self) {
         self.measured = self.clock.now();
         match rustix::fs::statvfs(&self.folder) {
             Ok(disk) => self.engine.handle_free_disk(disk.f_bavail.saturating_mul(disk.f_frsize)),
             Err(error) => tracing::warn!(%error, "the free space of the disk cannot be measured"),
         }
+        self.fill.store(self.engine.fill(), Ordering::Relaxed);
     }
 }
 
