@@ -27,6 +27,7 @@ fn times(commands: Vec<Command>) -> Vec<Timestamp> {
     let mut times = vec![Timestamp::ZERO; count];
     while engine.waiting_replies() > 0 {
         let now = engine.next_wake();
+        engine.poll_sweep(now).unwrap();
         engine.poll_digest(now).unwrap();
         while let Some((_, surb, _)) = engine.poll_reply(now) {
             times[number(&surb) as usize] = now;
