@@ -91,6 +91,7 @@ impl BuildJob {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use veilpost_packet::{
@@ -130,7 +131,7 @@ mod tests {
             epoch: Epoch(1),
             document: DocumentHash([2; 8]),
             secret: [8; 32],
-            route: route.clone(),
+            route,
             delays: Delays::default(),
             surb_id: SurbId::new([3; 16]).unwrap(),
             surb_secret: [9; 32],
