@@ -3,6 +3,7 @@
 pub mod digests;
 pub mod downlink;
 pub mod sessions;
+mod toll;
 
 pub use digests::{DigestCache, DigestRefused};
 pub use downlink::Downlink;
