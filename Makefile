@@ -52,6 +52,7 @@ bench: deps
 	$(TARGET)/release/bench-mix
 	$(TARGET)/release/bench-mailbox
 	$(TARGET)/release/bench-puzzle
+	$(TARGET)/release/bench-replication
 	$(TARGET)/release/bench-store
 	$(TARGET)/release/bench-network
 	$(TARGET)/release/bench-directory

@@ -6,6 +6,7 @@
 //! | `bench-directory` | size and cost of network documents; a voting round's processor time and traffic; replay memory |
 //! | `bench-mailbox` | durable Puts and Gets a second of engine and store, against bare sled |
 //! | `bench-puzzle` | what the puzzle of a Put costs who solves it and who verifies it |
+//! | `bench-replication` | durable Puts of one mailbox and of three together; boxes placed anew when one of five leaves |
 //! | `bench-store` | the mailbox's two stores, side by side, as a Markdown table |
 //! | `bench-network` | memory, idle CPU and times of delivery on a network of real processes |
 //!
@@ -15,6 +16,7 @@
 
 pub mod bed;
 pub mod council;
+pub mod mailboxes;
 pub mod process;
 pub mod report;
 pub mod unwrap;

@@ -7,11 +7,12 @@ use std::{
     process::ExitCode,
 };
 use veilpost_daemon::{
+    clock::Clock,
     command::{Command, execute},
     stop::{self, Failure},
 };
 use veilpost_mailbox::{
-    node::{Config, Node},
+    node::{Config, Node, Status},
     stores::{
         EngineName, FOLDER,
         migrate::{Step, migrate},
@@ -30,6 +31,14 @@ struct Arguments {
 enum Mine {
     #[command(flatten)]
     Relay(Command),
+    /// Say how the running mailbox stands: how full it is, which other mailboxes it hears, and how far it is with boxes that have to
+    /// move after another set of mailboxes came into force.
+    #[command(after_help = "Example:\n  veilpost-mailbox status --config mailbox.toml")]
+    Status {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// Move the boxes to the other database engine, while the mailbox is stopped. Needs free space for a second copy; may be cut
     /// off and run again at any time.
     #[command(
@@ -49,8 +58,14 @@ enum Mine {
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Mine::Relay(command) => execute::<Node>(command),
+        Mine::Status { config } => stop::exit(show_status(&config)),
         Mine::MigrateStore { config, to } => stop::exit(move_store(&config, to)),
     }
+}
+
+fn show_status(config: &Path) -> Result<(), Failure> {
+    let status = Status::read(&Config::load(config)?.node.data_dir, Clock::start().now())?;
+    writeln!(io::stdout(), "{status}").map_err(Failure::runtime)
 }
 
 fn move_store(config: &Path, to: EngineName) -> Result<(), Failure> {

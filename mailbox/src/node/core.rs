@@ -5,6 +5,7 @@ use super::{
     digests::Publisher,
     links::{LINK_QUEUE, follow_entry, follow_peer},
     metrics::Metrics,
+    status::Status,
 };
 use crate::{
     engine::{Arrived, FromPeer, Mailbox, Terms},
@@ -49,8 +50,8 @@ const BATCH: usize = 256;
 const PEER_LINK_QUEUE: usize = 64;
 /// A sleep without anything due.
 const IDLE: Duration = Duration::from_secs(1);
-/// How often the free space of the disk is measured.
-const MEASURE: Duration = Duration::from_secs(5);
+/// How often the free space of the disk is measured, and the status written.
+pub(super) const MEASURE: Duration = Duration::from_secs(5);
 /// After a stop, replies that wait get this long to leave.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -257,7 +258,7 @@ impl Core {
         let now = self.clock.now();
         self.listed = self.in_force(now);
         if now.since(self.measured) >= MEASURE {
-            self.measure_disk();
+            self.measure();
         }
         if !(commands.is_empty() && told.is_empty()) {
             self.engine.handle(now, commands, told);
@@ -300,14 +301,17 @@ impl Core {
         Ok(())
     }
 
-    /// Looks how full the disk is: before anything is published, and now and then.
-    pub(super) fn measure_disk(&mut self) {
+    /// Looks how full the disk is, and writes how the mailbox stands: before anything is published, and now and then.
+    pub(super) fn measure(&mut self) {
         self.measured = self.clock.now();
         match rustix::fs::statvfs(&self.folder) {
             Ok(disk) => self.engine.handle_free_disk(disk.f_bavail.saturating_mul(disk.f_frsize)),
             Err(error) => tracing::warn!(%error, "the free space of the disk cannot be measured"),
         }
         self.fill.store(self.engine.fill(), Ordering::Relaxed);
+        if let Err(error) = Status::of(self.measured, &self.engine).write(&self.folder) {
+            tracing::debug!(%error, "the status could not be written");
+        }
     }
 }
 

@@ -7,9 +7,11 @@ mod digests;
 mod links;
 mod metrics;
 mod run;
+mod status;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests;
 
 pub use config::{Config, StoreConfig, init};
 pub use run::Node;
+pub use status::Status;

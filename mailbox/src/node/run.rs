@@ -131,7 +131,7 @@ impl Node {
         };
         let live = epochs.live();
         core.follow(first);
-        core.measure_disk();
+        core.measure();
         let (ended, core_end) = oneshot::channel();
         let run = move || {
             // Nobody waits any more: the process is ending.
