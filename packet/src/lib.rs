@@ -12,6 +12,7 @@
 //! | [`command`] | what clients ask of mailboxes, and the answers |
 //! | [`boxes`] | streams of boxes: capabilities, sealing, signatures |
 //! | [`digest`] | what mailboxes publish each tick |
+//! | [`set`] | what mailboxes still hold of an hour or a day |
 //! | [`peer`] | what mailboxes tell each other |
 
 pub mod boxes;
@@ -25,5 +26,6 @@ pub mod peer;
 pub mod primitives;
 pub mod random;
 pub mod replay;
+pub mod set;
 pub mod sphinx;
 pub mod time;
