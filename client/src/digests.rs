@@ -208,7 +208,7 @@ impl DigestTracker {
             gap.again = now + pace.of(wait);
         }
         let (first, last) = (covered.first()?.first, covered.last()?.last);
-        Some(Want { mailbox, first, count: last.0.saturating_sub(first.0).saturating_add(1) })
+        Some(Want::digests(mailbox, first, last.0.saturating_sub(first.0).saturating_add(1)))
     }
 
     /// True if a digest of the last day named this tag.
@@ -292,7 +292,7 @@ mod tests {
         tracker.handle(NOW, &digests[0], Tick(0), REAL);
         tracker.handle(NOW, &digests[3], Tick(0), REAL);
         let want = tracker.next_want(NOW, REAL).unwrap();
-        assert_eq!((want.first, want.count), (Tick(3), 5));
+        assert_eq!((want.first, want.count), (3, 5));
         assert_eq!(tracker.next_want(NOW, REAL), None, "asked once, then time for the answer");
         assert_eq!(tracker.handle(NOW, &digests[2], Tick(0), REAL), News::Match);
         assert_eq!(tracker.gaps(), 1);
@@ -317,7 +317,7 @@ mod tests {
             .to_vec();
         let mut tracker = DigestTracker::new(NOW, &kept, Vec::new());
         let want = tracker.next_want(NOW, REAL).unwrap();
-        assert_eq!((want.first, want.count), (Tick(5), 5));
+        assert_eq!((want.first, want.count), (5, 5));
         assert_eq!(tracker.handle(NOW, &digests[3], Tick(0), REAL), News::Match);
         assert_eq!(tracker.handle(NOW, &digests[2], Tick(0), REAL), News::Match);
         assert_eq!(tracker.gaps(), 0);
@@ -338,7 +338,7 @@ mod tests {
         let mut tracker = seen(&digests, |at| at % 4 == 0 || at == 39);
         assert_eq!(tracker.gaps(), 10);
         let want = tracker.next_want(NOW, REAL).unwrap();
-        assert_eq!((want.first, want.first.0 + want.count), (Tick(3), 80));
+        assert_eq!((want.first, want.end()), (3, 80));
         assert_eq!(tracker.next_want(NOW, REAL), None);
         for digest in &digests {
             tracker.handle(NOW, digest, Tick(0), REAL);
@@ -351,10 +351,7 @@ mod tests {
         let digests = chain(200);
         let mut tracker = seen(&digests, |at| at != 10 && at != 190);
         let wants: Vec<_> = std::iter::from_fn(|| tracker.next_want(NOW, REAL)).collect();
-        assert_eq!(
-            wants.iter().map(|want| (want.first, want.count)).collect::<Vec<_>>(),
-            [(Tick(21), 3), (Tick(381), 3)]
-        );
+        assert_eq!(wants.iter().map(|want| (want.first, want.count)).collect::<Vec<_>>(), [(21, 3), (381, 3)]);
     }
 
     #[test]

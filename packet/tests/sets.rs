@@ -78,6 +78,7 @@ fn an_empty_set_says_that_nothing_is_held() {
 
 #[test]
 fn a_million_tags_come_back_in_eight_parts_of_less_than_four_bytes_a_tag() {
+    // Measured: 5.109, 4.146 and 3.706 bytes a tag; the least possible is 4.935, 4.104 and 3.689.
     for count in [1_000, 100_000, 1_000_000] {
         let tags = sorted(uniform(count));
         let parts = head().sign(tags.clone(), &mailbox());
@@ -87,7 +88,6 @@ fn a_million_tags_come_back_in_eight_parts_of_less_than_four_bytes_a_tag() {
         let each = bytes as f64 / tags.len() as f64;
         // The least possible: log2(2^48 / n) + log2(e) bits.
         let least = ((48.0 - (tags.len() as f64).log2()) + std::f64::consts::LOG2_E) / 8.0;
-        println!("{count} tags: {bytes} bytes, {each:.3} a tag (raw 6, least possible {least:.3})");
         assert!(each < least * 1.03 + SET_FIXED as f64 / 1_000.0, "{each}");
     }
 }

@@ -17,7 +17,7 @@ use veilpost_packet::{
     codec::DecodeError,
     command::{Answer, Command, HolderSignature, Reply},
     digest::{Digest, DigestHash, SignedDigest},
-    frame::{Flags, Frame, FrameKind, Hello, RecordJoiner, Want},
+    frame::{Flags, Frame, FrameKind, Hello, RecordJoiner, Want, Wanted},
     geometry::*,
     ids::{BoxId, District, DocumentHash, NodeId, SessionAddress},
     primitives::{Secret32, SigningSecret, expand, hash, label, seal},
@@ -139,7 +139,9 @@ fn samples(format: &str) -> Vec<(String, Vec<u8>)> {
             ("client", Hello::client(SessionAddress([3; 32]), DocumentHash([2; 8])).to_frame().as_bytes().to_vec()),
         ],
         "want" => {
-            vec![("want", Want { mailbox: NodeId([3; 32]), first: Tick(1), count: 2 }.to_frame().as_bytes().to_vec())]
+            let want =
+                |what| Want { mailbox: NodeId([3; 32]), what, first: 1, count: 2 }.to_frame().as_bytes().to_vec();
+            vec![("want", want(Wanted::Digests)), ("want of days", want(Wanted::Days))]
         }
         "write_cap" => vec![("stream", root(1).write_cap().to_bytes().to_vec())],
         "read_cap" => vec![("stream", root(1).read_cap().to_bytes().to_vec())],
@@ -180,11 +182,15 @@ fn samples(format: &str) -> Vec<(String, Vec<u8>)> {
             bad("changed period", changed(first, 78, 1));
         }
         "frame" => {
-            bad("unknown kind", changed(first, 0, 7));
+            bad("unknown kind", changed(first, 0, 9));
             bad("unknown flag", changed(first, 1, 16));
             bad("reserved bytes in use", changed(first, 3, 1));
         }
-        "hello" | "want" => bad("padding not zero", changed(first, FRAME - 1, 1)),
+        "want" => {
+            bad("unknown kind", changed(first, 4 + 40, 3));
+            bad("padding not zero", changed(first, FRAME - 1, 1));
+        }
+        "hello" => bad("padding not zero", changed(first, FRAME - 1, 1)),
         _ => {}
     }
     all

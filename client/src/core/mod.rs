@@ -240,7 +240,12 @@ impl Core {
                     self.handle_digest(now, &record);
                 }
             }
-            FrameKind::Packet | FrameKind::Dummy | FrameKind::Hello | FrameKind::Want | FrameKind::Peer => {}
+            FrameKind::Packet
+            | FrameKind::Dummy
+            | FrameKind::Hello
+            | FrameKind::Want
+            | FrameKind::Peer
+            | FrameKind::Set => {}
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ use veilpost_packet::{
     random::fork,
     replay::{TagKey, TagTable},
     sphinx::{Packet, Unwrapped, unwrap},
-    time::{Epoch, Timestamp},
+    time::{Epoch, Tick, Timestamp},
 };
 use veilpost_pki::{
     Documents,
@@ -336,10 +336,10 @@ impl Simulation {
         let local = relay.node.skew.local(self.now);
         let (id, Some(engine)) = (mailbox.node.id, &mut relay.engine) else { return };
         let Some(want) = engine.want_from(local, &id) else { return };
-        if want.first < digest.digest().tick
+        if want.first < digest.digest().tick.0
             && let Some(history) = &mailbox.engine
         {
-            let earlier = history.digests(want.first, DIGESTS_AT_ONCE).unwrap_or_default();
+            let earlier = history.digests(Tick(want.first), DIGESTS_AT_ONCE).unwrap_or_default();
             for bytes in earlier.iter().filter(|earlier| earlier[..] != *bytes) {
                 let earlier = SignedDigest::verify(bytes).expect("mailboxes sign");
                 if earlier.digest().tick < digest.digest().tick {
