@@ -18,6 +18,7 @@ use veilpost_packet::{
     ids::NodeId,
     primitives::Secret32,
     random::{EngineRng, exponential},
+    set::SignedSet,
     time::{Tick, Timestamp},
 };
 use veilpost_pki::Document;
@@ -98,7 +99,7 @@ impl Core {
             {
                 let (tag, key) = (BoxTag::of(&expected.id), FetchKey { stream: id, index });
                 self.expected.entry(tag).or_default().push(key);
-                if self.tracker.has_named(&tag) {
+                if self.tracker.has_named(&tag) || self.sets.has_named(&tag) {
                     named.push(tag);
                 }
             }
@@ -130,6 +131,14 @@ impl Core {
         if digest.tick > Tick(current.0.saturating_add(LATE_TICKS)) {
             self.clock_slow = Some(now);
         }
+        // Who was away for longer than digests are kept asks for sets, and of the digests for those of this hour alone.
+        let left = self.tracker.newest(&digest.mailbox).filter(|left| left.next() < oldest);
+        let oldest = left.map_or(oldest, |left| {
+            self.sets.begin(now, digest.mailbox, left.start(params.tick), params);
+            self.next_housekeeping = now;
+            let hour = Timestamp::ZERO + params.hour().saturating_mul(now.periods(params.hour()) as u32);
+            Tick::at(hour, params.tick).min(digest.tick)
+        });
         match self.tracker.handle(now, &signed, oldest, Pace(params.hurry)) {
             News::Known => return,
             News::First => self.next_housekeeping = now,
@@ -141,6 +150,21 @@ impl Core {
         self.unsaved_digests.push(signed);
         if let Err(error) = self.handle_hits(now, tags, wait) {
             tracing::error!(%error, "a digest could not be kept");
+        }
+    }
+
+    /// A part of a set as the entry handed it out.
+    pub(super) fn handle_set(&mut self, now: Timestamp, bytes: &[u8]) {
+        let Some(document) = self.document.clone() else { return };
+        let Ok(signed) = SignedSet::verify(bytes) else { return };
+        let part = signed.into_part();
+        let pace = Pace(document.params.hurry);
+        let ours = part.head.network == document.network && part.head.district.0 == 0;
+        if ours
+            && self.sets.handle(now, &part, pace)
+            && let Err(error) = self.handle_hits(now, part.tags, Some(pace))
+        {
+            tracing::error!(%error, "what a set named could not be kept");
         }
     }
 

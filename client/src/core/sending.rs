@@ -95,7 +95,8 @@ impl Core {
             let connection = self.connection.as_mut()?;
             let tick = connection.clocks.as_mut()?.poll(now, &params)?;
             if tick == crate::traffic::Tick::Loop
-                && let Some(want) = self.tracker.next_want(now, Pace(params.hurry))
+                && let Some(want) =
+                    self.tracker.next_want(now, Pace(params.hurry)).or_else(|| self.sets.next_want(now, &params))
             {
                 return Some(want.to_frame());
             }

@@ -9,8 +9,10 @@ use std::collections::BTreeSet;
 use veilpost_packet::{
     boxes::SealedBox,
     command::{Answer as Told, Command, HolderSignature},
-    digest::{Digest, DigestHash},
+    digest::{Digest, DigestHash, SignedDigest},
+    frame::Wanted,
     ids::{BoxId, District, LinkKey},
+    set::{Period, SetHead},
     sphinx::SphinxPublic,
     time::{Day, Epoch},
 };
@@ -72,6 +74,19 @@ impl Mailbox {
         } else if self.nature == Nature::OldBytes && self.boxes.is_empty() {
             self.boxes.insert(sealed.id, sealed.clone());
         }
+    }
+
+    fn set(&self, params: &Params, what: Wanted, number: u32) -> (Vec<BoxTag>, Period) {
+        let held =
+            self.boxes.values().filter(|sealed| what == Wanted::Hours || sealed.expiry.0 == number + params.box_days);
+        let held: BTreeSet<_> = held.map(|sealed| BoxTag::of(&sealed.id)).collect();
+        if what == Wanted::Days {
+            return (held.into_iter().collect(), Period::Day(number));
+        }
+        let hour = |tick: &Tick| tick.start(params.tick).periods(params.hour()) == u64::from(number);
+        let digests = self.history.iter().filter(|(tick, _)| hour(tick));
+        let named = digests.flat_map(|(_, bytes)| SignedDigest::verify(bytes).unwrap().digest().tags.clone());
+        (named.filter(|tag| held.contains(tag)).collect(), Period::Hour(number))
     }
 
     fn hand_out(&mut self, id: &BoxId, now: Timestamp) -> Option<Told> {
@@ -375,6 +390,24 @@ impl World {
             for (_, bytes) in self.mailboxes.values().flat_map(|mailbox| &mailbox.history).filter(|(at, _)| *at >= seen)
             {
                 core.handle_digest(self.now, bytes);
+            }
+        }
+    }
+
+    /// Everyone's loop clock strikes: who wants sets gets them as the mailboxes would make them now.
+    pub(super) fn hand_out_sets(&mut self) {
+        let params = self.document.params.clone();
+        let (now, made) = (self.now, Tick::at(self.now, params.tick));
+        for core in &mut self.people {
+            let Some(want) = core.sets.next_want(now, &params) else { continue };
+            let Some(mailbox) = self.mailboxes.get(&want.mailbox) else { continue };
+            for number in (want.first..want.end()).rev() {
+                let (tags, period) = mailbox.set(&params, want.what, number);
+                let (network, document) = (self.document.network, self.document.hash());
+                let head = SetHead { network, document, mailbox: want.mailbox, district: District(0), period, made };
+                for part in head.sign(tags, &mailbox.secret) {
+                    core.handle_set(now, part.as_bytes());
+                }
             }
         }
     }
