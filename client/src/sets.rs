@@ -118,7 +118,7 @@ impl SetTracker {
         let due = self.absences.iter_mut().filter(|(_, absence)| absence.again <= now);
         let due = due.filter(|(_, absence)| absence.wanted.iter().any(|period| over(&period)));
         let (mailbox, absence) = due.min_by_key(|(_, absence)| absence.again)?;
-        let hours = absence.wanted.range(..Period::Day(0)).filter(over).next_back();
+        let hours = absence.wanted.range(..Period::Day(0)).rfind(over);
         let newest = hours.or_else(|| absence.wanted.last()).copied()?;
         let (what, make): (Wanted, fn(u32) -> Period) = match newest {
             Period::Hour(_) => (Wanted::Hours, Period::Hour),
