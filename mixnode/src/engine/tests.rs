@@ -386,6 +386,7 @@ fn a_mailbox_has_no_engine_here() {
 }
 
 mod epochs;
+mod sets;
 
 #[derive(Debug, Clone)]
 enum Step {
