@@ -10,7 +10,7 @@ SHELL := /bin/bash
 .PHONY: help demo test lint bench deps
 
 help:
-	@echo 'make demo   bring a network up on loopback; Alice and Bob exchange texts and a file over it'
+	@echo 'make demo   bring a network up on loopback; Alice and Bob exchange texts and a file while a mailbox dies'
 	@echo 'make test   all tests: units, properties, simulation, real processes'
 	@echo 'make lint   formatting, clippy, documentation, licences and advisories'
 	@echo 'make bench  the figures of ARCHITECTURE.md, measured now (release build, about 20 minutes)'
@@ -51,6 +51,7 @@ bench: deps
 	$(CARGO) build --workspace --release
 	$(TARGET)/release/bench-mix
 	$(TARGET)/release/bench-mailbox
+	$(TARGET)/release/bench-puzzle
 	$(TARGET)/release/bench-store
 	$(TARGET)/release/bench-network
 	$(TARGET)/release/bench-directory

@@ -5,6 +5,7 @@
 //! | `bench-mix` | CPU per packet of a whole mix, against the bare unwrap; throughput; added latency |
 //! | `bench-directory` | size and cost of network documents; a voting round's processor time and traffic; replay memory |
 //! | `bench-mailbox` | durable Puts and Gets a second of engine and store, against bare sled |
+//! | `bench-puzzle` | what the puzzle of a Put costs who solves it and who verifies it |
 //! | `bench-store` | the mailbox's two stores, side by side, as a Markdown table |
 //! | `bench-network` | memory, idle CPU and times of delivery on a network of real processes |
 //!

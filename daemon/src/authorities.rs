@@ -10,7 +10,14 @@
 
 use crate::{clock::Clock, config::NodeConfig, documents::DocumentHub, identity::NodeKeys, keys, leave};
 use rand::Rng as _;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::{Mutex, watch},
     task::JoinSet,
@@ -60,6 +67,8 @@ pub struct Publisher {
     pub clock: Clock,
     /// Where documents go.
     pub documents: DocumentHub,
+    /// How full the node is, in percent, as its core measures it; 0 for all but mailboxes.
+    pub fill: Arc<AtomicU8>,
     /// Held while a descriptor is made.
     pub signing: Mutex<()>,
 }
@@ -247,9 +256,10 @@ async fn take(publisher: &Publisher, plan: &mut Plan, errand: Errand, last: bool
 /// Makes the keys that are missing and signs; both wait for the disk. One at a time: two that make one key would each have another.
 async fn sign(publisher: &Publisher, epoch: Epoch) -> Option<Vec<u8>> {
     let (keys, config, role) = (Arc::clone(&publisher.keys), publisher.config.clone(), publisher.role);
+    let fill = publisher.fill.load(Ordering::Relaxed);
     let _one = publisher.signing.lock().await;
     let signed = tokio::task::spawn_blocking(move || {
-        let descriptor: Descriptor = keys.descriptor(&config, role, epoch)?;
+        let descriptor: Descriptor = keys.descriptor(&config, role, epoch, fill)?;
         Ok::<_, crate::identity::IdentityError>(descriptor.sign(&keys.identity))
     });
     match signed.await {

@@ -6,6 +6,7 @@
 //! data_dir/sphinx/N.key   X25519: unwraps packets of epoch N
 //! data_dir/sphinx/N.tags  replay tags of epoch N; key and log live and die together
 //! data_dir/descriptor     signed, public
+//! data_dir/fill           what the last descriptor said of the mailbox's fill, and for which epoch
 //! data_dir/documents/N    network document of epoch N, public: see `documents`
 //! data_dir/leaving        the node leaves its network: see `leave`
 //! ```
@@ -25,7 +26,7 @@ use veilpost_packet::{
 };
 use veilpost_pki::{
     Descriptor, Document, Role,
-    descriptor::SPHINX_KEYS_MAX,
+    descriptor::{FILL_MAX, SPHINX_KEYS_MAX},
     document::{Place, Relay},
 };
 
@@ -123,9 +124,18 @@ impl NodeKeys {
     /// What this node says of itself for an epoch, unsigned. Makes the Sphinx keys of the epoch and of the 12 after it that are
     /// not there; touches no others. May be called while the node runs.
     ///
+    /// `fill`: how full it is now, in percent; the first call for an epoch settles what the descriptor says, since authorities
+    /// count a descriptor that most of them hold byte for byte. Of a mailbox alone.
+    ///
     /// # Errors
     /// [`IdentityError`].
-    pub fn descriptor(&self, config: &NodeConfig, role: Role, epoch: Epoch) -> Result<Descriptor, IdentityError> {
+    pub fn descriptor(
+        &self,
+        config: &NodeConfig,
+        role: Role,
+        epoch: Epoch,
+        fill: u8,
+    ) -> Result<Descriptor, IdentityError> {
         let epochs = (0..SPHINX_KEYS_MAX as u64).map(|later| Epoch(epoch.0.saturating_add(later)));
         Ok(Descriptor {
             id: self.id(),
@@ -138,7 +148,22 @@ impl NodeKeys {
             software: concat!("veilpost ", env!("CARGO_PKG_VERSION")).into(),
             family: config.family.clone(),
             capacity: config.capacity,
+            fill: if role == Role::Mailbox { self.settled_fill(epoch, fill.min(FILL_MAX))? } else { 0 },
         })
+    }
+
+    /// The fill that was settled for this epoch, else this one from now on: also after a restart.
+    fn settled_fill(&self, epoch: Epoch, fill: u8) -> Result<u8, IdentityError> {
+        let path = self.folder.join("fill");
+        let kept = std::fs::read(&path).ok().and_then(|bytes| <[u8; 9]>::try_from(bytes).ok());
+        if let Some([number @ .., kept]) = kept
+            && u64::from_be_bytes(number) == epoch.0
+            && kept <= FILL_MAX
+        {
+            return Ok(kept);
+        }
+        keys::write_public(&path, &[&epoch.0.to_be_bytes()[..], &[fill]].concat())?;
+        Ok(fill)
     }
 
     /// Opens the Sphinx key of the document's epoch and its tag log, with room for `capacity` tags. After an unclean boot,
@@ -224,7 +249,7 @@ impl NodeKeys {
 /// [`IdentityError`].
 pub fn init(config: &NodeConfig, role: Role, epoch: Epoch) -> Result<Descriptor, IdentityError> {
     let keys = NodeKeys::load_or_make(&config.data_dir)?;
-    let descriptor = keys.descriptor(config, role, epoch)?;
+    let descriptor = keys.descriptor(config, role, epoch, 0)?;
     keys::write_public(&config.data_dir.join("descriptor"), &descriptor.sign(&keys.identity))?;
     Ok(descriptor)
 }
@@ -277,9 +302,30 @@ mod tests {
         let config = config(folder.path());
         let first = init(&config, Role::Mix, Epoch(3)).unwrap();
         let keys = NodeKeys::load(&config.data_dir).unwrap();
-        let later = keys.descriptor(&config, Role::Mix, Epoch(5)).unwrap();
+        let later = keys.descriptor(&config, Role::Mix, Epoch(5), 0).unwrap();
         assert_eq!((later.epoch, &later.sphinx_keys[..11]), (Epoch(5), &first.sphinx_keys[2..]));
-        assert_eq!(keys.descriptor(&config, Role::Mix, Epoch(3)).unwrap(), first);
+        assert_eq!(keys.descriptor(&config, Role::Mix, Epoch(3), 0).unwrap(), first);
+    }
+
+    #[test]
+    fn a_mailbox_says_one_fill_for_an_epoch_whatever_comes_in_between() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let says = |epoch, fill| {
+            let keys = NodeKeys::load_or_make(&config.data_dir).unwrap();
+            keys.descriptor(&config, Role::Mailbox, Epoch(epoch), fill).unwrap().fill
+        };
+        assert_eq!([says(3, 40), says(3, 41), says(4, 41), says(4, 90), says(5, 255)], [40, 40, 41, 41, 100]);
+        std::fs::write(config.data_dir.join("fill"), b"torn").unwrap();
+        assert_eq!([says(5, 60), says(5, 61)], [60, 60]);
+    }
+
+    #[test]
+    fn a_relay_that_stores_nothing_reports_no_fill() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let keys = NodeKeys::load_or_make(&config.data_dir).unwrap();
+        assert_eq!(keys.descriptor(&config, Role::Entry, Epoch(3), 50).unwrap().fill, 0);
     }
 
     #[test]

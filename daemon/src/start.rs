@@ -10,7 +10,7 @@ use crate::{
     network,
     stop::Failure,
 };
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU8};
 use tokio::sync::watch;
 use veilpost_link::Endpoint;
 use veilpost_packet::ids::NetworkId;
@@ -25,6 +25,8 @@ pub struct Epochs {
     pub network: NetworkId,
     /// Where sources bring documents.
     pub documents: DocumentHub,
+    /// How full the node is, in percent: what its core writes here stands in its next descriptor. 0 for all but mailboxes.
+    pub fill: Arc<AtomicU8>,
     clock: Clock,
     role: Role,
     config: NodeConfig,
@@ -70,7 +72,19 @@ impl Epochs {
         let live = watch::channel(Arc::clone(&step.live)).0;
         let first = EpochChange::Open { live: step.live, opened: step.opened };
         Ok((
-            Self { keys, network, documents, clock, role, config: config.clone(), file, keeper, reminder, live },
+            Self {
+                keys,
+                network,
+                documents,
+                fill: Arc::default(),
+                clock,
+                role,
+                config: config.clone(),
+                file,
+                keeper,
+                reminder,
+                live,
+            },
             first,
         ))
     }
@@ -87,13 +101,13 @@ impl Epochs {
         stop: &watch::Receiver<bool>,
         tell: impl FnMut(EpochChange) -> F + Send + 'static,
     ) {
-        let Self { documents, clock, keeper, reminder, live, keys, role, config, file: network, .. } = self;
+        let Self { documents, fill, clock, keeper, reminder, live, keys, role, config, file: network, .. } = self;
         let known = documents.subscribe();
         match config.document.clone() {
             Some(path) => drop(tokio::spawn(follow_file(documents, path, stop.clone()))),
             None => {
-                let publisher =
-                    Publisher { network, keys, config, role, clock, documents, signing: tokio::sync::Mutex::default() };
+                let signing = tokio::sync::Mutex::default();
+                let publisher = Publisher { network, keys, config, role, clock, documents, fill, signing };
                 tokio::spawn(authorities::follow(publisher, endpoint, stop.clone()));
             }
         }

@@ -65,6 +65,7 @@ impl World {
             valid_until: self.at(after + 3 * 3_600),
             params: Params::standard(),
             shared_random: [0; 32],
+            put_effort: 0,
             layers: vec![vec![relay(1)], vec![second], vec![relay(3)]],
             entries: vec![relay(4)],
             mailboxes: vec![relay(5)],

@@ -139,6 +139,7 @@ pub fn descriptor(secret: &SigningSecret, role: Role, epoch: Epoch) -> Vec<u8> {
         software: "fuzz".into(),
         family: String::new(),
         capacity: 1_000,
+        fill: 0,
     }
     .sign(secret)
 }
@@ -181,6 +182,7 @@ pub fn view() -> View {
         valid_until: Timestamp::from_secs(9_000),
         params: Params::standard(),
         shared_random: [5; 32],
+        put_effort: 0,
         layers: [1, 2, 3].map(|n| vec![relay(n)]).to_vec(),
         entries: vec![relay(4)],
         mailboxes: vec![relay(5), relay(6)],

@@ -11,6 +11,7 @@ use veilpost_mailbox::{
     memory::MemoryStore,
 };
 use veilpost_packet::{command::Command, ids::District, time::Timestamp};
+use veilpost_pki::PutAdmission;
 
 /// Times at which the replies to these commands leave, which arrive 10 ms apart, by number.
 fn times(commands: Vec<Command>) -> Vec<Timestamp> {
@@ -19,13 +20,14 @@ fn times(commands: Vec<Command>) -> Vec<Timestamp> {
     let engine = rig.engine();
     for (i, command) in commands.into_iter().enumerate() {
         let at = arrival(i);
-        let request = Request::check(command, &NETWORK, &secret());
+        let request = Request::check(command, &PutAdmission::free(NETWORK), &secret());
         engine
             .handle_commands(at, vec![Arrived { at, epoch: EPOCH, document: DOCUMENT, surb: surb(i as u64), request }]);
     }
     let mut times = vec![Timestamp::ZERO; count];
     while engine.waiting_replies() > 0 {
         let now = engine.next_wake();
+        engine.poll_sweep(now).unwrap();
         engine.poll_digest(now).unwrap();
         while let Some((_, surb, _)) = engine.poll_reply(now) {
             times[number(&surb) as usize] = now;
@@ -104,7 +106,7 @@ fn replies_that_wait_are_bounded_and_what_is_more_is_dropped_and_counted() {
         epoch: EPOCH,
         document: DOCUMENT,
         surb: surb(0),
-        request: Request::check(Command::put(mail(1).sealed), &NETWORK, &secret()),
+        request: Request::check(Command::put(mail(1).sealed), &PutAdmission::free(NETWORK), &secret()),
     };
     rig.engine().handle_commands(START, vec![dropped]);
     assert_eq!(rig.engine().usage().boxes, 0, "what cannot be answered is not done");

@@ -61,6 +61,7 @@ pub(crate) fn view(now: Timestamp, params: Params) -> View {
         valid_until: now + Duration::from_secs(3_600),
         params,
         shared_random: [0; 32],
+        put_effort: 0,
         layers: vec![two(1), two(2), two(3)],
         entries: two(4),
         mailboxes,

@@ -90,6 +90,7 @@ fn write_network(folder: &Path) -> NodeId {
         valid_until: Timestamp::FAR_FUTURE,
         params: Params::standard(),
         shared_random: [0; 32],
+        put_effort: 0,
         layers: vec![vec![stranger(1)], vec![own], vec![stranger(3)]],
         entries: vec![stranger(4)],
         placements: vec![Placement { from: Epoch(1), mailboxes: vec![mailbox.id] }],

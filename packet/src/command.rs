@@ -25,7 +25,7 @@ pub enum Command {
     Put {
         /// The box.
         sealed: Box<SealedBox>,
-        /// A client puzzle's solution; zero while the document's effort is 0.
+        /// The solution of the puzzle that the document asks for, see [`crate::puzzle`]; zero while it asks for none.
         puzzle: [u8; PUZZLE],
         /// An anonymous token; zero until tokens exist.
         token: Box<[u8; TOKEN]>,

@@ -11,6 +11,7 @@
 //! | [`replay`] | the tags of packets seen |
 //! | [`command`] | what clients ask of mailboxes, and the answers |
 //! | [`boxes`] | streams of boxes: capabilities, sealing, signatures |
+//! | [`puzzle`] | the client puzzle that a Put, or a session, pays with |
 //! | [`digest`] | what mailboxes publish each tick |
 //! | [`set`] | what mailboxes still hold of an hour or a day |
 //! | [`peer`] | what mailboxes tell each other |
@@ -24,6 +25,7 @@ pub mod geometry;
 pub mod ids;
 pub mod peer;
 pub mod primitives;
+pub mod puzzle;
 pub mod random;
 pub mod replay;
 pub mod set;

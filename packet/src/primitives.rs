@@ -71,6 +71,12 @@ pub mod label {
     pub const PLACEMENT: &str = "veilpost/1 placement";
     /// The ids of a placement set to the name that mailboxes call it by.
     pub const PLACEMENT_SET: &str = "veilpost/1 placement set";
+    /// What a Put pays for, to the challenge of its puzzle.
+    pub const PUT_PUZZLE: &str = "veilpost/1 put puzzle";
+    /// Challenge and nonce to what the puzzle's hash program is made from.
+    pub const PUZZLE_NONCE: &str = "veilpost/1 puzzle nonce";
+    /// A solution to the number that decides about its effort.
+    pub const PUZZLE_EFFORT: &str = "veilpost/1 puzzle effort";
     /// A network's id.
     pub const NETWORK_ID: &str = "veilpost/1 network id";
     /// Invitation seed to the root of the inviter's stream.

@@ -46,7 +46,7 @@ fn only_exact_frames_with_a_known_header_are_taken() {
     assert_eq!(Frame::from_bytes(&[]), Err(DecodeError::Truncated));
     for (at, value, why) in [
         (0, 0, "frame kind"),
-        (0, 9, "frame kind"),
+        (0, 0xFF, "frame kind"),
         (1, 16, "frame flags"),
         (1, 0x81, "frame flags"),
         (2, 1, "reserved bytes"),

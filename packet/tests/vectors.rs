@@ -21,9 +21,10 @@ use veilpost_packet::{
     geometry::*,
     ids::{BoxId, District, DocumentHash, NodeId, SessionAddress},
     primitives::{Secret32, SigningSecret, expand, hash, label, seal},
+    puzzle::{Challenge, Effort, Puzzle},
     set::{Period, SetHead, SignedSet},
     sphinx::Surb,
-    time::{Epoch, Tick},
+    time::{Day, Epoch, Tick},
 };
 
 type Decoder = fn(&[u8]) -> Result<Vec<u8>, DecodeError>;
@@ -182,7 +183,7 @@ fn samples(format: &str) -> Vec<(String, Vec<u8>)> {
             bad("changed period", changed(first, 78, 1));
         }
         "frame" => {
-            bad("unknown kind", changed(first, 0, 9));
+            bad("unknown kind", changed(first, 0, 0xFF));
             bad("unknown flag", changed(first, 1, 16));
             bad("reserved bytes in use", changed(first, 3, 1));
         }
@@ -256,6 +257,9 @@ fn labels_file() -> Value {
         label::LAYER,
         label::DOCUMENT_HASH,
         label::PLACEMENT,
+        label::PUT_PUZZLE,
+        label::PUZZLE_NONCE,
+        label::PUZZLE_EFFORT,
         label::NETWORK_ID,
         label::INVITATION_OFFER,
         label::INVITATION_ANSWER,
@@ -280,6 +284,20 @@ fn labels_file() -> Value {
     json!({ "format": "primitives", "sealed": hex(&seal(&[5; 32], b"associated", b"plaintext")), "labels": rows })
 }
 
+fn puzzle_file() -> Value {
+    let (holder, id, expiry) = (NodeId([3; 32]), BoxId([5; 32]), Day(20));
+    let challenge = Challenge::of_put(&NETWORK, &[9; 32], &holder, &id, expiry);
+    let cases = [1, 2, 4].map(|effort| {
+        let solution = Puzzle { challenge, effort: Effort(effort) }.solve().unwrap();
+        json!({ "effort": effort, "solution": hex(&solution) })
+    });
+    json!({
+        "format": "puzzle", "network": hex(NETWORK.as_bytes()), "shared_random": hex(&[9; 32]),
+        "holder": hex(holder.as_bytes()), "box": hex(id.as_bytes()), "expiry": expiry.0,
+        "challenge": hex(&challenge.0), "solved": cases,
+    })
+}
+
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")
 }
@@ -290,6 +308,7 @@ fn generated() -> BTreeMap<String, Value> {
         DECODERS.iter().map(|(format, decoder)| (format!("{format}.json"), decoder_file(format, *decoder))).collect();
     files.insert("boxes.json".into(), boxes_file());
     files.insert("primitives.json".into(), labels_file());
+    files.insert("puzzle.json".into(), puzzle_file());
     files
 }
 

@@ -49,6 +49,8 @@ impl std::fmt::Display for Role {
 pub const ADDRESSES_MAX: usize = 4;
 /// Sphinx keys that a descriptor lists at most: this epoch's and the next 12.
 pub const SPHINX_KEYS_MAX: usize = 13;
+/// A full mailbox, in percent.
+pub const FILL_MAX: u8 = 100;
 /// Longest software version, family name or onion address, in bytes.
 pub const WORD_MAX: usize = 80;
 
@@ -75,6 +77,9 @@ pub struct Descriptor {
     pub family: String,
     /// Packets a second that it is willing to carry.
     pub capacity: u32,
+    /// How much of what it may store is in use, 0 to [`FILL_MAX`] percent; 0 for all but mailboxes. What it asks of those who write
+    /// follows from the fill of most mailboxes: see [`crate::effort`].
+    pub fill: u8,
 }
 
 impl Descriptor {
@@ -111,7 +116,7 @@ impl Descriptor {
         for key in &self.sphinx_keys {
             writer.put(&key.0);
         }
-        writer.bytes16(self.software.as_bytes()).bytes16(self.family.as_bytes()).u32(self.capacity);
+        writer.bytes16(self.software.as_bytes()).bytes16(self.family.as_bytes()).u32(self.capacity).u8(self.fill);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
@@ -130,7 +135,7 @@ impl Descriptor {
             return Err(DecodeError::TooLong("Sphinx keys"));
         }
         let sphinx_keys = (0..count).map(|_| reader.array().map(SphinxPublic)).collect::<Result<_>>()?;
-        Ok(Self {
+        let descriptor = Self {
             id,
             epoch,
             role,
@@ -141,7 +146,10 @@ impl Descriptor {
             software: reader.text16(WORD_MAX, "software version")?.to_owned(),
             family: reader.text16(WORD_MAX, "family")?.to_owned(),
             capacity: reader.u32()?,
-        })
+            fill: reader.u8()?,
+        };
+        let most = if role == Role::Mailbox { FILL_MAX } else { 0 };
+        if descriptor.fill > most { Err(DecodeError::Invalid("fill")) } else { Ok(descriptor) }
     }
 }
 

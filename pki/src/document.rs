@@ -2,6 +2,7 @@
 
 use crate::{
     descriptor::{WORD_MAX, read_addresses, write_addresses},
+    effort::{PUT_EFFORT_MAX, PutAdmission},
     params::Params,
     signed::AUTHORITIES_MAX,
 };
@@ -10,8 +11,9 @@ use veilpost_packet::{
     codec::{DecodeError, Reader, Result, Writer},
     geometry::{KEY, MIX_LAYERS},
     ids::{AuthorityId, LinkKey, NetworkId, NodeId},
+    puzzle::Effort,
     sphinx::{Hop, SphinxPublic},
-    time::{Epoch, Timestamp},
+    time::{Day, Epoch, Timestamp},
 };
 
 /// Relays that one list of a document holds at most.
@@ -159,6 +161,9 @@ pub struct View {
     pub params: Params,
     /// The epoch's shared random value.
     pub shared_random: [u8; KEY],
+    /// Effort of a Put's puzzle for the usual retention: at least the parameter, at most [`PUT_EFFORT_MAX`]. It stands here and not
+    /// among the parameters, which a round without a majority keeps: it follows the mailboxes' fill both ways.
+    pub put_effort: u32,
     /// Mixes by layer.
     pub layers: Vec<Vec<Relay>>,
     /// Entries.
@@ -187,13 +192,24 @@ impl View {
         at_most(self.params.durable_copies, &self.placements)
     }
 
+    /// What a Put of this document's epoch has to pay.
+    pub fn put_admission(&self) -> PutAdmission {
+        PutAdmission {
+            network: self.network,
+            shared_random: self.shared_random,
+            effort: Effort(self.put_effort),
+            box_days: self.params.box_days,
+            day: Day::at(self.valid_after, self.params.day),
+        }
+    }
+
     /// The bytes that authorities sign.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(4_096);
         writer.put(b"VPD1").put(self.network.as_bytes()).u64(self.epoch.0);
         writer.u64(self.valid_after.as_millis()).u64(self.valid_until.as_millis());
         self.params.write(&mut writer);
-        writer.put(&self.shared_random).u8(self.layers.len() as u8);
+        writer.put(&self.shared_random).u32(self.put_effort).u8(self.layers.len() as u8);
         for list in self.layers.iter().chain([&self.entries, &self.mailboxes]) {
             writer.u32(list.len() as u32);
             list.iter().for_each(|relay| relay.write(&mut writer));
@@ -218,7 +234,7 @@ impl View {
         let (network, epoch) = (NetworkId(reader.array()?), Epoch(reader.u64()?));
         let (valid_after, valid_until) = (read_time(&mut reader)?, read_time(&mut reader)?);
         let params = Params::read(&mut reader)?;
-        let shared_random = reader.array()?;
+        let (shared_random, put_effort) = (reader.array()?, reader.u32()?);
         if usize::from(reader.u8()?) != MIX_LAYERS {
             return Err(DecodeError::Invalid("number of layers"));
         }
@@ -234,6 +250,7 @@ impl View {
             valid_until,
             params,
             shared_random,
+            put_effort,
             layers,
             entries,
             mailboxes,
@@ -261,6 +278,9 @@ impl View {
     /// [`DecodeError::Invalid`] with what is wrong.
     pub fn check(&self) -> Result<()> {
         self.params.check()?;
+        if !(self.params.put_effort..=PUT_EFFORT_MAX).contains(&self.put_effort) {
+            return Err(DecodeError::Invalid("put effort"));
+        }
         if self.valid_until <= self.valid_after {
             return Err(DecodeError::Invalid("validity"));
         }

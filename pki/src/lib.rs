@@ -12,6 +12,7 @@
 //! | [`schedule`] | when epochs begin, and the phases of a voting round |
 //! | [`statement`] | what an authority says under its key; proof that it said two things |
 //! | [`vote`] | one authority's vote |
+//! | [`effort`] | how hard the puzzle of a Put is |
 //! | [`layers`] | which layer a mix works in; operator families and neighbours kept apart |
 //! | [`tally`] | from agreed votes to the next document |
 //! | [`round`] | an authority's part in the voting, as a state machine |
@@ -22,6 +23,7 @@ pub mod admission;
 pub mod descriptor;
 pub mod document;
 pub mod documents;
+pub mod effort;
 pub mod layers;
 pub mod network;
 pub mod params;
@@ -37,6 +39,7 @@ pub mod wire;
 pub use descriptor::{Descriptor, Role};
 pub use document::{Relay, View};
 pub use documents::{Documents, NotTaken};
+pub use effort::PutAdmission;
 pub use network::NetworkFile;
 pub use params::Params;
 pub use schedule::Schedule;

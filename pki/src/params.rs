@@ -1,5 +1,6 @@
 //! Parameters of a network: what every node and client does alike. They stand in the signed document and nowhere else.
 
+use crate::effort::PUT_EFFORT_MAX;
 use std::time::Duration;
 use veilpost_packet::codec::{DecodeError, Reader, Result, Writer};
 
@@ -36,7 +37,7 @@ pub struct Params {
     /// How long entries keep raw digests.
     pub digest_history: Duration,
     /// Mean gap of the clock on a mailbox's link to each other mailbox. One box fits a frame: a network whose mailboxes take more
-    /// than about half of that from each other needs a shorter gap.
+    /// than about a third of that from each other needs a shorter gap.
     pub peer_gap: Duration,
     /// Means and periods that the document does not list (copies, absences, receipts, acks) are divided by this. 1 in a real
     /// network; test networks hurry.
@@ -47,7 +48,8 @@ pub struct Params {
     pub durable_copies: u32,
     /// Districts in use.
     pub districts: u32,
-    /// Effort of the Put puzzle; 0: none.
+    /// Least effort of the Put puzzle, 0 to [`crate::effort::PUT_EFFORT_MAX`]; 0: none while the mailboxes have room. What a document
+    /// asks is [`crate::View::put_effort`].
     pub put_effort: u32,
     /// Days from the first send of a box to its expiry.
     pub box_days: u32,
@@ -300,7 +302,7 @@ impl Params {
             // An answer has room for two holders.
             ("durable_copies", self.durable_copies, 1, self.copies.min(2)),
             ("districts", self.districts, 1, 1),
-            ("put_effort", self.put_effort, 0, 4),
+            ("put_effort", self.put_effort, 0, PUT_EFFORT_MAX),
             ("box_days", self.box_days, 1, 60),
             ("document_life", self.document_life, 1, 720),
             ("placement_notice", self.placement_notice, 1, 720),

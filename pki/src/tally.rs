@@ -1,11 +1,13 @@
 //! From agreed votes to the next document. Pure: whoever holds the same votes and reveals finds the same bytes.
 //!
 //! A node is in if a majority of the counted votes hold its descriptor byte for byte; a parameter has the value that a majority
-//! names, else the value it had. At least q votes must count, so a majority holds an honest one.
+//! names, else the value it had. At least q votes must count, so a majority holds an honest one. The effort of a Put's puzzle follows
+//! from the fill in the mailboxes' descriptors.
 
 use crate::{
     descriptor::{Descriptor, Role},
     document::{Memory, Placement, RELAYS_MAX, Relay, View},
+    effort,
     layers::Layout,
     params::Params,
     schedule::Schedule,
@@ -136,11 +138,14 @@ impl Agreed<'_> {
             let kept = nodes.values().filter(|node| node.role == role && !layout.left_out.contains(&node.id));
             kept.map(|node| &node.id).collect::<Vec<_>>()
         };
+        let mut fills: Vec<u8> =
+            of_role(Role::Mailbox).into_iter().filter_map(|id| nodes.get(id)).map(|node| node.fill).collect();
         let view = View {
             network: self.network,
             epoch: self.epoch,
             valid_after,
             valid_until: self.schedule.start(after) + self.schedule.epoch().saturating_mul(params.document_life),
+            put_effort: effort::put_effort(params.put_effort, &mut fills),
             params,
             shared_random,
             layers: layout.layers.iter().map(|layer| relays(&mut layer.iter())).collect(),

@@ -330,6 +330,7 @@ fn the_largest_vote_that_an_authority_can_make_is_within_its_bound() {
         software: word.clone(),
         family: word,
         capacity: 1,
+        fill: 0,
     };
     let bytes: Arc<[u8]> = descriptor.sign(&secret).into();
     assert!(Descriptor::verify(&bytes).is_ok());
@@ -485,7 +486,7 @@ fn every_parameter_comes_back_from_its_value() {
     let standard = Params::standard();
     let values = standard.values();
     assert_eq!(Params::from_values(&values), Ok(standard.clone()));
-    assert_eq!(values.len(), 22);
+    assert_eq!(values.len(), 23);
     assert_eq!(values.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(), values.len(), "every name once");
     for at in 0..values.len() {
         let mut other = values.clone();

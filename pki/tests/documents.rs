@@ -38,6 +38,7 @@ fn descriptor() -> Descriptor {
         software: "veilpost 0.1.0".into(),
         family: "família".into(),
         capacity: 2_000,
+        fill: 0,
     }
 }
 
@@ -62,6 +63,17 @@ fn a_descriptor_that_its_node_did_not_sign_is_refused() {
         let mut bad = bytes.clone();
         bad[at] ^= 1;
         assert!(Descriptor::verify(&bad).is_err(), "byte {at}");
+    }
+}
+
+#[test]
+fn mailboxes_alone_report_a_fill_and_no_more_than_all() {
+    let with = |role, fill| Descriptor::verify(&Descriptor { role, fill, ..descriptor() }.sign(&node()));
+    assert_eq!(with(Role::Mailbox, 100).unwrap().fill, 100);
+    assert_eq!(with(Role::Mailbox, 101), Err(DecodeError::Invalid("fill")));
+    for role in [Role::Mix, Role::Entry] {
+        assert!(with(role, 0).is_ok());
+        assert_eq!(with(role, 1), Err(DecodeError::Invalid("fill")));
     }
 }
 

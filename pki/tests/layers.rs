@@ -37,6 +37,7 @@ fn node(n: u16, role: Role) -> Descriptor {
         software: String::new(),
         family: String::new(),
         capacity: 1_000,
+        fill: 0,
     }
 }
 

@@ -73,7 +73,7 @@ fn every_number_is_taken_at_both_ends_of_its_range_and_refused_beyond() {
     ];
     for (name, field, low, high) in fields {
         let with = |value: u32| {
-            let mut params = Params::standard();
+            let mut params = Params { copies: 1, durable_copies: 1, ..Params::standard() };
             *field(&mut params) = value;
             refused(&params)
         };

@@ -225,6 +225,26 @@ fn parameters_change_one_by_one() {
 }
 
 #[test]
+fn the_effort_of_a_put_follows_the_fill_up_and_down() {
+    let filled = |epoch, base: Option<&Document>, fills: [u8; 2]| {
+        let filled = |vote: &mut Vote| {
+            for (at, fill) in fills.into_iter().enumerate() {
+                let secret = &nodes()[4 + at].0;
+                let own = Descriptor::verify(&descriptor(secret, Role::Mailbox, Epoch(epoch))).unwrap();
+                put(vote, &Descriptor { fill, ..own }.sign(secret));
+            }
+        };
+        document(&Ballots::new(epoch, base).with(0..4, filled).view(base).unwrap())
+    };
+    let full = filled(1, None, [90, 70]);
+    assert_eq!((full.put_effort, full.params.put_effort), (2, 0));
+    assert_eq!(filled(2, Some(&full), [90, 20]).put_effort, 0);
+    let base = filled(2, Some(&full), [90, 85]);
+    let view = Ballots::new(3, Some(&base)).with(0..3, |vote| vote.params.put_effort = 1).view(Some(&base)).unwrap();
+    assert_eq!((view.put_effort, view.params.put_effort), (1, 1), "empty again: the parameter is left");
+}
+
+#[test]
 fn half_of_a_change_that_only_works_as_a_whole_is_no_change() {
     let base = first();
     // More durable copies than copies: a majority for one of the two alone.

@@ -97,6 +97,7 @@ impl FixedNetwork<'_> {
             valid_until: self.valid_after + self.valid_for,
             params: self.params.clone(),
             shared_random: [0; 32],
+            put_effort: self.params.put_effort,
             layers,
             entries,
             mailboxes,

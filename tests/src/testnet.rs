@@ -55,11 +55,13 @@ pub struct Shape {
     pub fast: bool,
     /// Length of an epoch; an hour by default, or half a minute on a fast network.
     pub epoch: Option<Duration>,
+    /// Parameters that the authorities vote for beside that: durations in milliseconds, and plain numbers.
+    pub params: Vec<(String, u64)>,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { authorities: 4, width: 2, entries: 2, mailboxes: 3, fast: false, epoch: None }
+        Self { authorities: 4, width: 2, entries: 2, mailboxes: 3, fast: false, epoch: None, params: Vec::new() }
     }
 }
 

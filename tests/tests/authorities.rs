@@ -21,7 +21,15 @@ use veilpost_tests::{
 const EPOCH: Duration = Duration::from_secs(16);
 
 fn scene(authorities: usize) -> Scene {
-    Scene::of(&Shape { fast: true, epoch: Some(EPOCH), authorities, width: 1, entries: 1, mailboxes: 2 })
+    Scene::of(&Shape {
+        fast: true,
+        epoch: Some(EPOCH),
+        authorities,
+        width: 1,
+        entries: 1,
+        mailboxes: 2,
+        ..Shape::default()
+    })
 }
 
 fn schedule(network: &Testnet) -> Schedule {

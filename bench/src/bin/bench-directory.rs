@@ -124,6 +124,7 @@ fn descriptor(n: usize, epoch: Epoch) -> (Descriptor, Vec<u8>) {
         software: "veilpost 0.1.0".into(),
         family: format!("operator {n}"),
         capacity: 2_000,
+        fill: 0,
     };
     let bytes = descriptor.sign(&secret);
     (descriptor, bytes)

@@ -29,7 +29,7 @@ use veilpost_packet::{
     sphinx::{Hop, SphinxSecret, Surb},
     time::{Day, Epoch, Timestamp},
 };
-use veilpost_pki::Params;
+use veilpost_pki::{Params, PutAdmission};
 
 /// Measures a mailbox's engine and store.
 #[derive(Parser)]
@@ -92,7 +92,15 @@ struct Engine {
 
 impl Engine {
     fn open(folder: &Path, clock: Clock) -> Result<Self> {
-        let terms = Terms { network: NETWORK, document: DOCUMENT, params: Params::standard() };
+        let terms = Terms {
+            network: NETWORK,
+            document: DOCUMENT,
+            params: Params::standard(),
+            placement: vec![holder().node_id()],
+            copies: 1,
+            durable_copies: 1,
+            listed: [holder().node_id()].into(),
+        };
         let limits = Limits { quota_bytes: 1 << 40, bucket_bytes: 1 << 40, free_disk_floor: 0 };
         let secret = holder();
         let store = stores::open(EngineName::Sled, folder)?;
@@ -213,7 +221,7 @@ fn one_batch_size(
     rates: &mut Rates,
     check: &mut Vec<f64>,
 ) -> Result<()> {
-    let holder = holder();
+    let (holder, free) = (holder(), PutAdmission::free(NETWORK));
     let (first, second) = boxes.split_at(boxes.len() / 2);
     let ids: Vec<_> = first.iter().map(|sealed| sealed.id).collect();
     let values: Vec<_> = first.iter().map(|sealed| (sealed.id, sealed.to_bytes())).collect();
@@ -221,7 +229,7 @@ fn one_batch_size(
     for group in first.chunks(16) {
         let commands: Vec<_> = group.iter().cloned().map(Command::put).collect();
         let started = Instant::now();
-        requests.extend(commands.into_iter().map(|command| Request::check(command, &NETWORK, &holder)));
+        requests.extend(commands.into_iter().map(|command| Request::check(command, &free, &holder)));
         check.push(started.elapsed().as_secs_f64() * 1e6 / group.len() as f64);
     }
     let stored = engine.mailbox.counters().stored;
@@ -245,7 +253,7 @@ fn one_batch_size(
     let mut commands = commands.into_iter().peekable();
     let started = Instant::now();
     while commands.peek().is_some() {
-        engine.batch(commands.by_ref().take(batch).map(|command| Request::check(command, &NETWORK, &holder)));
+        engine.batch(commands.by_ref().take(batch).map(|command| Request::check(command, &free, &holder)));
     }
     rates.put_checked.push(rate(second.len(), started.elapsed()));
     if engine.mailbox.counters().stored - stored != boxes.len() as u64 {

@@ -2,7 +2,7 @@
 
 use super::{
     Core, CoreError, IN_FLIGHT_MAX,
-    build::{BuildJob, Built, Slot},
+    build::{BuildJob, Built, Slot, puzzle_of},
     types::{InFlight, Prepared, Purpose},
 };
 use crate::arq::Pace;
@@ -62,6 +62,7 @@ impl Core {
             surb_route,
             surb_delays: topology::delays(&mut self.rng, &document),
             mailbox,
+            puzzle: puzzle_of(&document, &command, &mailbox),
             command,
         };
         self.preparing.extend(purpose.preparing());

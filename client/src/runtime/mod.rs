@@ -68,6 +68,8 @@ struct Runtime {
     end: CoreEnd,
     inputs: mpsc::Receiver<Input>,
     jobs: std::sync::mpsc::SyncSender<BuildJob>,
+    /// For packets with a puzzle: a thread of their own, so that Loops and Gets are ready whatever a Put costs.
+    slow_jobs: std::sync::mpsc::SyncSender<BuildJob>,
     sender: Option<link::Sender>,
     failures: u32,
     /// The entry that was dialed last.
@@ -86,7 +88,7 @@ impl Runtime {
         let mut clock = Clock::start();
         let core = Core::new(clock.now(), store, authorities, os_rng()?)?;
         let (send, inputs) = mpsc::channel(INPUTS);
-        let jobs = start_builder(send.clone())?;
+        let (jobs, slow_jobs) = (start_builder(send.clone())?, start_builder(send.clone())?);
         tokio::spawn(link::run(send));
         Ok(Self {
             core,
@@ -96,6 +98,7 @@ impl Runtime {
             end,
             inputs,
             jobs,
+            slow_jobs,
             sender: None,
             failures: 0,
             dialed: None,
@@ -203,8 +206,9 @@ impl Runtime {
             self.hang_up();
         }
         while let Some(job) = self.core.poll_job(now) {
-            // The queue is larger than what the engine asks for at a time, so it is full only if the thread died.
-            if self.jobs.try_send(job).is_err() {
+            // The queues are larger than what the engine asks for at a time, so one is full only if its thread died.
+            let builder = if job.is_slow() { &self.slow_jobs } else { &self.jobs };
+            if builder.try_send(job).is_err() {
                 tracing::error!("packets cannot be built any more; restart the daemon");
                 break;
             }
@@ -227,6 +231,7 @@ fn os_rng() -> Result<EngineRng, CoreError> {
     Ok(seeded(seed))
 }
 
+/// A thread that builds packets.
 fn start_builder(results: mpsc::Sender<Input>) -> Result<std::sync::mpsc::SyncSender<BuildJob>, CoreError> {
     let (jobs, queue) = std::sync::mpsc::sync_channel::<BuildJob>(JOBS);
     let work = move || {

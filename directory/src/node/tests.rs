@@ -63,6 +63,7 @@ fn descriptor(secret: &SigningSecret, role: Role, epoch: Epoch) -> Vec<u8> {
         software: "test".into(),
         family: String::new(),
         capacity: 1_000,
+        fill: 0,
     };
     descriptor.sign(secret)
 }

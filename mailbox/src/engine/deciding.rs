@@ -19,7 +19,7 @@ impl<S: BoxStore> Mailbox<S> {
         let district = match &request {
             Request::Put(sealed, ..) => sealed.district,
             Request::Get(_, district) | Request::Ack(_, district, _) => *district,
-            Request::Loop | Request::BadSignature => District(0),
+            Request::Loop | Request::BadPuzzle | Request::BadSignature => District(0),
         };
         if u32::from(district.0) >= self.terms.params.districts {
             self.counters.refused += 1;
@@ -30,6 +30,10 @@ impl<S: BoxStore> Mailbox<S> {
             Request::Get(id, _) => self.get(&id, batch),
             Request::Ack(id, _, secret) => self.ack(id, &secret, batch),
             Request::Loop => plainly(Answer::Looped),
+            Request::BadPuzzle => {
+                self.counters.bad_puzzle += 1;
+                plainly(Answer::Refused)
+            }
             Request::BadSignature => plainly(Answer::Refused),
         };
         let (answer, wish) = decision.unwrap_or((Answer::Pending, None));

@@ -147,7 +147,9 @@ impl<S: BoxStore> Mailbox<S> {
     /// When a box may be named that is on enough disks from now on; `None` if it was named before, or waits already.
     pub(super) fn announcement(&self, now: Timestamp, kept: &Kept) -> Option<Waiting> {
         let id = &kept.sealed.id;
-        if kept.announced || self.tags.of(id).is_some() || !self.is_durable(&kept.others) {
+        // A word that does not hold any more did when it was given: the box came to that disk, and is brought to another by now.
+        let disks = 1 + kept.others.len();
+        if kept.announced || self.tags.of(id).is_some() || disks < self.terms.durable_copies {
             return None;
         }
         let tick = Tick::at(now, self.terms.params.tick);

@@ -50,10 +50,10 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(now: Timestamp) -> Self {
+    fn new(now: Timestamp, up: bool) -> Self {
         Self {
-            up: false,
-            heard: Timestamp::ZERO,
+            up,
+            heard: now,
             reachable: false,
             state: None,
             copies: VecDeque::new(),
@@ -87,6 +87,8 @@ impl Peer {
 #[derive(Debug, Default)]
 pub(super) struct Peers {
     peers: BTreeMap<NodeId, Peer>,
+    /// Our links that are up; one may be before the document that lists its mailbox is in force. Bounded by what we dial.
+    links: BTreeSet<NodeId>,
     /// Items that a full queue dropped.
     dropped: u64,
 }
@@ -96,12 +98,18 @@ impl Peers {
     pub(super) fn follow(&mut self, now: Timestamp, listed: &BTreeSet<NodeId>) {
         self.peers.retain(|id, _| listed.contains(id));
         for id in listed {
-            self.peers.entry(*id).or_insert_with(|| Peer::new(now));
+            let up = self.links.contains(id);
+            self.peers.entry(*id).or_insert_with(|| Peer::new(now, up));
         }
     }
 
     /// Our link to it came up or went down. What waited is lost with the link or too old.
     pub(super) fn link(&mut self, now: Timestamp, id: &NodeId, up: bool) {
+        if up {
+            self.links.insert(*id);
+        } else {
+            self.links.remove(id);
+        }
         let Some(peer) = self.peers.get_mut(id) else { return };
         peer.up = up;
         peer.copies.clear();

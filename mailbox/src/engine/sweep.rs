@@ -138,6 +138,7 @@ impl<S: BoxStore> Mailbox<S> {
         }
         if last && !cut_off {
             self.end_pass(now);
+            self.settle()?;
         }
         Ok(())
     }

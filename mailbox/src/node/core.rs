@@ -16,6 +16,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
+        atomic::{AtomicU8, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::Duration,
@@ -135,6 +136,11 @@ impl Outbounds {
         self.newest.retain(|peer, _| self.peers.get(peer).is_some());
     }
 
+    /// True unless another link to this mailbox has taken the place of this one.
+    fn is_newest(&self, peer: &NodeId, link: u64) -> bool {
+        self.newest.get(peer).is_none_or(|newest| *newest == link)
+    }
+
     /// Links that are down.
     pub(super) fn down(&self) -> usize {
         self.mixes.down() + self.entries.down() + self.peers.down()
@@ -154,13 +160,14 @@ pub(super) struct Core {
     pub metrics: Arc<Metrics>,
     pub folder: PathBuf,
     pub measured: Timestamp,
+    /// What the node's next descriptor says of its fill.
+    pub fill: Arc<AtomicU8>,
 }
 
 impl Core {
     /// Runs until it is told to stop and replies have left. Returns itself for the clean end.
     pub(super) fn run(mut self, inputs: &Receiver<Input>) -> Result<Self, Failure> {
         let mut stop_at = None;
-        self.measure_disk();
         loop {
             let now = self.clock.now();
             let digest = self.engine.next_digest().min(self.engine.next_set());
@@ -183,7 +190,7 @@ impl Core {
                     Input::EntryUp(entry, link) => self.publisher.link_up(entry, link),
                     Input::EntryDown(entry, link) => self.publisher.link_down(&entry, link),
                     Input::Want(entry, want) => self.publisher.want(&entry, &want, &self.engine),
-                    Input::PeerLink(peer, link, up) if self.outbound.newest.get(&peer) == Some(&link) => {
+                    Input::PeerLink(peer, link, up) if self.outbound.is_newest(&peer, link) => {
                         self.engine.handle_peer_link(self.clock.now(), &peer, up);
                     }
                     Input::PeerLink(..) => {}
@@ -300,12 +307,14 @@ impl Core {
         Ok(())
     }
 
-    fn measure_disk(&mut self) {
+    /// Looks how full the disk is: before anything is published, and now and then.
+    pub(super) fn measure_disk(&mut self) {
         self.measured = self.clock.now();
         match rustix::fs::statvfs(&self.folder) {
             Ok(disk) => self.engine.handle_free_disk(disk.f_bavail.saturating_mul(disk.f_frsize)),
             Err(error) => tracing::warn!(%error, "the free space of the disk cannot be measured"),
         }
+        self.fill.store(self.engine.fill(), Ordering::Relaxed);
     }
 }
 

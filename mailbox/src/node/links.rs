@@ -59,18 +59,23 @@ pub(super) async fn follow_peer(
     mut events: tokio::sync::mpsc::Receiver<Event>,
     core: std::sync::mpsc::SyncSender<Input>,
 ) {
-    while let Some(event) = events.recv().await {
-        let input = match event {
-            Event::Up { .. } => Input::PeerLink(peer, link, true),
-            Event::Down => Input::PeerLink(peer, link, false),
-            Event::Frame(_) => continue,
-        };
+    let tell = async |up| {
         let core = core.clone();
-        let sent = tokio::task::spawn_blocking(move || core.send(input)).await;
-        if !matches!(sent, Ok(Ok(()))) {
+        let sent = tokio::task::spawn_blocking(move || core.send(Input::PeerLink(peer, link, up))).await;
+        matches!(sent, Ok(Ok(())))
+    };
+    while let Some(event) = events.recv().await {
+        let told = match event {
+            Event::Up { .. } => tell(true).await,
+            Event::Down => tell(false).await,
+            Event::Frame(_) => true,
+        };
+        if !told {
             return;
         }
     }
+    // Given up because no document lists it any more, most likely.
+    tell(false).await;
 }
 
 /// What the tasks of all links share.

@@ -25,6 +25,7 @@ pub(super) struct Metrics {
     pub replies: Counter,
     dropped: Family<Word, Counter>,
     answers: Family<Word, Gauge>,
+    fill: Gauge,
     boxes: Gauge,
     tombstones: Gauge,
     waiting_replies: Gauge,
@@ -47,6 +48,7 @@ impl Metrics {
         registry.register("replies", "Replies handed to the link of their first mix", metrics.replies.clone());
         registry.register("dropped", "Packets dropped, by reason", metrics.dropped.clone());
         registry.register("answers", "Commands since the start, by outcome", metrics.answers.clone());
+        registry.register("fill_percent", "How much of what may be stored is in use", metrics.fill.clone());
         registry.register("boxes", "Boxes held", metrics.boxes.clone());
         registry.register("tombstones", "Tombstones held", metrics.tombstones.clone());
         registry.register("waiting_replies", "Replies that wait for their time", metrics.waiting_replies.clone());
@@ -100,6 +102,7 @@ impl Metrics {
             conflicts,
             full,
             refused,
+            bad_puzzle,
             overflow,
             store_failures,
             copied,
@@ -117,6 +120,7 @@ impl Metrics {
             ("conflict", conflicts),
             ("full", full),
             ("refused", refused),
+            ("bad_puzzle", bad_puzzle),
             ("overflow", overflow),
             ("store_failure", store_failures),
             ("copied", copied),
@@ -129,6 +133,7 @@ impl Metrics {
             self.answers.get_or_create_owned(&Word { word }).set(number(count));
         }
         let usage = engine.usage();
+        self.fill.set(i64::from(engine.fill()));
         self.boxes.set(number(usage.boxes));
         self.tombstones.set(number(usage.tombstones));
         self.waiting_replies.set(number(engine.waiting_replies() as u64));

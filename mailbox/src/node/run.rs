@@ -127,9 +127,11 @@ impl Node {
             metrics: Arc::clone(&metrics),
             folder: config.node.data_dir.clone(),
             measured: Timestamp::ZERO,
+            fill: Arc::clone(&epochs.fill),
         };
         let live = epochs.live();
         core.follow(first);
+        core.measure_disk();
         let (ended, core_end) = oneshot::channel();
         let run = move || {
             // Nobody waits any more: the process is ending.
@@ -209,7 +211,7 @@ fn own_identity(config: &Config) -> Result<SigningSecret, Failure> {
     Ok(NodeKeys::load(&config.node.data_dir).map_err(Failure::config)?.identity)
 }
 
-/// What a worker does with unwrapped packets: reads the command and checks its signature, still off the core's thread.
+/// What a worker does with unwrapped packets: reads the command and checks puzzle and signature, still off the core's thread.
 fn worker(
     holder: SigningSecret,
     core: mpsc::SyncSender<Input>,
@@ -246,6 +248,6 @@ fn command(
     if !first.is_some_and(|place| may_go(Place::Mailbox, place)) {
         return Err(DropReason::To);
     }
-    let request = Request::check(command, &document.network, holder);
+    let request = Request::check(command, &document.put_admission(), holder);
     Ok(Input::Command(tag, Box::new(Arrived { at, epoch: document.epoch, document: document.hash(), surb, request })))
 }

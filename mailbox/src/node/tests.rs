@@ -125,6 +125,7 @@ impl World {
             valid_until: valid_after + params.epoch * 3,
             params,
             shared_random: [0; 32],
+            put_effort: 0,
             layers: vec![
                 vec![relay(1, Some(self.first.local_addr().unwrap()))],
                 vec![relay(2, None)],

@@ -120,6 +120,7 @@ pub(crate) enum Command {
     Put(Box<SealedBox>, ContentHash),
     Get(BoxId),
     Ack(BoxId, Secret32),
+    Loop,
 }
 
 pub(crate) struct Cluster {
@@ -272,6 +273,11 @@ impl Cluster {
         self.push(at, to, Event::Command(number, command));
     }
 
+    /// The same over a link that takes exactly the latency.
+    pub(crate) fn send_exactly(&mut self, number: u64, to: usize, command: Command) {
+        self.push(self.now + self.latency, to, Event::Command(number, command));
+    }
+
     fn push(&mut self, at: Timestamp, to: usize, event: Event) {
         self.sequence += 1;
         self.queue.insert((at, self.sequence), (to, event));
@@ -374,6 +380,7 @@ impl Cluster {
             }
             Command::Get(id) => Request::Get(id, District(0)),
             Command::Ack(id, secret) => Request::Ack(id, District(0), secret),
+            Command::Loop => Request::Loop,
         }
     }
 

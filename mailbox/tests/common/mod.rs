@@ -19,7 +19,7 @@ use veilpost_packet::{
     sphinx::Surb,
     time::{Day, Epoch, Tick, Timestamp},
 };
-use veilpost_pki::Params;
+use veilpost_pki::{Params, PutAdmission};
 
 pub(crate) const NETWORK: NetworkId = NetworkId([1; 32]);
 pub(crate) const EPOCH: Epoch = Epoch(7);
@@ -34,6 +34,7 @@ pub(crate) struct Rig<S> {
     pub(crate) now: Timestamp,
     pub(crate) params: Params,
     pub(crate) limits: Limits,
+    pub(crate) admission: PutAdmission,
     commands: u64,
 }
 
@@ -68,7 +69,8 @@ pub(crate) fn number(surb: &Surb) -> u64 {
 impl<S: BoxStore> Rig<S> {
     pub(crate) fn new(store: S) -> Self {
         let limits = Limits { quota_bytes: 1 << 30, bucket_bytes: u64::MAX, free_disk_floor: 0 };
-        let mut rig = Self { engine: None, now: START, params: Params::standard(), limits, commands: 0 };
+        let (params, admission) = (Params::standard(), PutAdmission::free(NETWORK));
+        let mut rig = Self { engine: None, now: START, params, limits, admission, commands: 0 };
         rig.start(store).unwrap();
         rig
     }
@@ -104,7 +106,7 @@ impl<S: BoxStore> Rig<S> {
                 epoch: EPOCH,
                 document: DOCUMENT,
                 surb: surb(self.commands - 1),
-                request: Request::check(command, &NETWORK, &secret()),
+                request: Request::check(command, &self.admission, &secret()),
             }
         });
         let arrived: Vec<_> = arrived.collect();

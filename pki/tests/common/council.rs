@@ -470,6 +470,7 @@ pub(crate) fn descriptor(secret: &SigningSecret, role: Role, epoch: Epoch) -> Ve
         software: "veilpost test".into(),
         family: String::new(),
         capacity: 1_000,
+        fill: 0,
     }
     .sign(secret)
 }

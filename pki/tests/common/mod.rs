@@ -53,6 +53,7 @@ pub(crate) fn view() -> View {
         valid_until: NOW + Duration::from_secs(3_600),
         params: Params::standard(),
         shared_random: [5; 32],
+        put_effort: 0,
         layers: vec![vec![relay(1, 1), relay(2, 3)], vec![relay(3, 1), relay(4, 1)], vec![relay(5, 1), relay(6, 0)]],
         entries: vec![relay(7, 1), relay(8, 1)],
         mailboxes: vec![relay(9, 1), relay(10, 1), relay(11, 1)],

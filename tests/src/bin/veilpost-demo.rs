@@ -1,6 +1,7 @@
 //! `veilpost-demo`: the main job from beginning to end, told as it happens.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, reason = "a command-line tool")]
 
+use rustix::process::Signal;
 use serde_json::Value;
 use std::{
     process::ExitCode,
@@ -14,6 +15,9 @@ use veilpost_tests::{
 
 /// How long one step may take before the demonstration gives up.
 const STEP: Duration = Duration::from_secs(300);
+/// Which mailbox dies, and how long after the file was sent: some of its boxes are stored by then.
+const VICTIM: &str = "mailbox-1";
+const UNDER_WAY: Duration = Duration::from_secs(8);
 /// Size of the file that is sent.
 const FILE: usize = 100 * 1024;
 
@@ -83,7 +87,7 @@ fn tell(story: &Story, folder: &std::path::Path, network: &Testnet) -> Result<()
     story.tell("their safety numbers agree");
     text(story, &alice, "Bob", &bob, "Shall we meet at the lighthouse?")?;
     text(story, &bob, "Alice", &alice, "At noon. I bring the maps.")?;
-    file(story, folder, &bob, "Alice", &alice)?;
+    file(story, folder, network, &bob, "Alice", &alice)?;
     what_relays_saw(network)?;
     for person in [&mut alice, &mut bob] {
         person.stop()?;
@@ -100,13 +104,25 @@ fn text(story: &Story, from: &Person, contact: &str, to: &Person, text: &str) ->
     Ok(())
 }
 
-fn file(story: &Story, folder: &std::path::Path, from: &Person, contact: &str, to: &Person) -> Result<()> {
+fn file(
+    story: &Story,
+    folder: &std::path::Path,
+    network: &Testnet,
+    from: &Person,
+    contact: &str,
+    to: &Person,
+) -> Result<()> {
     let bytes: Vec<u8> = (0..FILE).map(|n| (n * 31 % 251) as u8).collect();
     let path = folder.join("map.bin");
     std::fs::write(&path, &bytes)?;
     story.tell(&format!("{} sends a file of {} KiB", from.name(), FILE / 1024));
     let sent = Instant::now();
     from.json(&["send", contact, "--file", &path.display().to_string()])?;
+    std::thread::sleep(UNDER_WAY);
+    network.kill(VICTIM, Signal::KILL)?;
+    story.tell(&format!(
+        "{VICTIM} is killed on the way (kill -9); every box that it held lies on a second mailbox's disk"
+    ));
     to.wait_received(STEP, |lines| lines.iter().any(|line| line["kind"] == "file" && line["state"] == "received"))?;
     let saved = folder.join("saved");
     let inbox = to.json(&["inbox", "--save", &saved.display().to_string()])?;
@@ -115,6 +131,8 @@ fn file(story: &Story, folder: &std::path::Path, from: &Person, contact: &str, t
         return Err("the file arrived changed".into());
     }
     story.tell(&format!("{} has it, byte for byte the same, {:.0} s later", to.name(), sent.elapsed().as_secs_f64()));
+    network.start(VICTIM)?;
+    story.tell(&format!("{VICTIM} is started again, and gets what was written while it was away"));
     let delivered = |line: &Value| line["direction"] == "out" && line["state"] == "delivered";
     let deadline = Instant::now() + STEP;
     while Instant::now() < deadline

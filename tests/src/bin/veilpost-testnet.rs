@@ -35,6 +35,10 @@ enum Command {
         /// Divide all means and periods by 8.
         #[arg(long)]
         fast: bool,
+        /// A parameter that the authorities vote for, as in send_gap=80: durations in milliseconds, and plain numbers. May be given
+        /// several times.
+        #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
+        params: Vec<(String, u64)>,
         /// Length of an epoch in seconds; 3600, or 30 with --fast.
         #[arg(long, value_parser = clap::value_parser!(u64).range(5..=604_800))]
         epoch: Option<u64>,
@@ -132,9 +136,9 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { dir, fast, epoch, authorities, width, entries, mailboxes, .. } => {
+        Command::Up { dir, fast, epoch, authorities, width, entries, mailboxes, params, .. } => {
             let epoch = epoch.map(Duration::from_secs);
-            let shape = Shape { authorities: authorities.into(), width, entries, mailboxes, fast, epoch };
+            let shape = Shape { authorities: authorities.into(), width, entries, mailboxes, fast, epoch, params };
             Testnet::up(&dir, &shape)?;
             if fast {
                 let epoch = shape.epoch().as_secs();
@@ -157,4 +161,10 @@ fn run(command: Command) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn param(text: &str) -> std::result::Result<(String, u64), String> {
+    let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE, such as send_gap=80")?;
+    let value = value.parse().map_err(|_| format!("{value} is no number"))?;
+    Ok((name.to_owned(), value))
 }

@@ -287,6 +287,7 @@ impl Node {
             software: "simulation".into(),
             family: String::new(),
             capacity: 1_000,
+            fill: 0,
         };
         let signed: Arc<[u8]> = descriptor.sign(&self.secret()).into();
         self.descriptor = Some((epoch, signed.clone()));

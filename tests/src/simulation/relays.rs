@@ -277,7 +277,7 @@ impl Simulation {
         };
         let document = node.documents.get(epoch).expect("an open epoch's document is known");
         let Some((place, _)) = document.relay(&from) else { return };
-        let named = document.hash();
+        let (named, admission) = (document.hash(), document.put_admission());
         let Ok(unwrapped) = unwrap(&secret, packet) else { return };
         match to {
             Who::Relay(number) => {
@@ -287,7 +287,6 @@ impl Simulation {
                 }
             }
             Who::Mailbox(number) => {
-                let network = self.authorities.network();
                 let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
                 let Some((key, table)) = mailbox.memory.get_mut(&epoch) else { return };
                 let tag = key.shorten(&unwrapped.tag().0);
@@ -298,7 +297,7 @@ impl Simulation {
                 let Unwrapped::Deliver { payload, .. } = unwrapped else { return };
                 let opened = payload.open_forward().and_then(|plain| Command::decode(&plain).ok());
                 let Some((surb, command)) = opened else { return };
-                let request = Request::check(command, &network, &mailbox.node.secret());
+                let request = Request::check(command, &admission, &mailbox.node.secret());
                 let arrived = Arrived { at: local, epoch, document: named, surb, request };
                 if let Some(engine) = &mut mailbox.engine {
                     engine.handle_commands(local, vec![arrived]);

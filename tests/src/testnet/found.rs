@@ -36,7 +36,7 @@ pub(super) fn found(folder: &Path, shape: &Shape) -> Result<Vec<Node>> {
         let place = folder.join(&node.name);
         fs::create_dir_all(&place)?;
         let path = place.join("config.toml");
-        fs::write(&path, authority_config(node, shape.fast))?;
+        fs::write(&path, authority_config(node, shape))?;
         tool::init(&Config::load(&path)?)?;
         authorities.push(place.join("data/authority.toml"));
     }
@@ -154,10 +154,15 @@ fn node_config(node: &Node) -> String {
     )
 }
 
-fn authority_config(node: &Node, fast: bool) -> String {
+fn authority_config(node: &Node, shape: &Shape) -> String {
     let http = node.http.map(|http| format!("http = \"{http}\"\n")).unwrap_or_default();
-    let params =
-        if fast { format!("[params]\nspeed = {FAST}\nhurry = {HURRY}\nplacement_notice = 2\n") } else { String::new() };
+    let mut params = String::from("[params]\n");
+    if shape.fast {
+        params += &format!("speed = {FAST}\nhurry = {HURRY}\nplacement_notice = 2\n");
+    }
+    for (name, value) in &shape.params {
+        params += &format!("{name} = {value}\n");
+    }
     format!(
         "data_dir = \"data\"\nlisten = \"{}\"\nnetwork = \"../network.toml\"\nnodes = \"../nodes.toml\"\n\
          handovers = \"../handovers\"\n{http}metrics = \"{}\"\n{params}",

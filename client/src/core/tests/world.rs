@@ -150,6 +150,7 @@ pub(super) fn document(copies: u32, mailboxes: &[NodeId], set: &AuthoritySet) ->
         epoch: Epoch(1),
         valid_after: NOW,
         valid_until: NOW + params.day * 200,
+        put_effort: params.put_effort,
         params,
         shared_random: [0; 32],
         layers: (0..3).map(|number| vec![named(number)]).collect(),
