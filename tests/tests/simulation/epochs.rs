@@ -79,17 +79,17 @@ fn packets_in_flight_across_the_borders_of_epochs_arrive() {
     );
 }
 
-fn small(seed: u64) -> Setup {
+pub(crate) fn small(seed: u64) -> Setup {
     Setup { seed, authorities: 4, faulty: 1, width: 1, entries: 3, mailboxes: 2, clients: 2, ..large(seed) }
 }
 
-fn run_epochs(simulation: &mut Simulation, epochs: u32) {
+pub(crate) fn run_epochs(simulation: &mut Simulation, epochs: u32) {
     let until = simulation.now() + simulation.schedule().epoch() * epochs;
     simulation.run(until, |_| false);
 }
 
 /// Runs until a client has received so many texts.
-fn receives(simulation: &mut Simulation, client: usize, texts: usize) -> bool {
+pub(crate) fn receives(simulation: &mut Simulation, client: usize, texts: usize) -> bool {
     let until = simulation.now() + simulation.schedule().epoch() * 40;
     simulation.run(until, |simulation| simulation.history(client).0.len() >= texts)
 }
