@@ -1,4 +1,4 @@
-//! What mailboxes tell each other. Items are packed into frames of kind [`FrameKind::Peer`](crate::frame::FrameKind::Peer), which
+//! What mailboxes tell each other. Items are packed into frames of kind [`FrameKind::Peer`], which
 //! leave on the link's own Poisson clock, so that nothing outside shows what a frame holds or whether it holds anything.
 //!
 //! ```text

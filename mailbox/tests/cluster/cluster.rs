@@ -231,6 +231,15 @@ impl Cluster {
             node.disk = Some(engine.into_store());
         }
         node.linked.clear();
+        let (now, id) = (self.now, node.id);
+        // Links end with a process, however soon the next one begins.
+        for other in &mut self.nodes {
+            if other.linked.remove(&number)
+                && let Some(engine) = &mut other.engine
+            {
+                engine.handle_peer_link(now, &id, false);
+            }
+        }
         self.next_links = self.now;
     }
 
