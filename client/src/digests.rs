@@ -20,6 +20,11 @@ const JOIN_TICKS: u32 = 256;
 const WANT_AGAIN: Duration = Duration::from_secs(60);
 /// Longest wait between two askings.
 const WANT_MAX: Duration = Duration::from_secs(3_600);
+/// After so many askings in vain, 7 minutes, the entry is taken not to have the digests: its process is new and the mailbox gone, or
+/// its cache was too small. Their mailbox's sets tell what they named.
+const VAIN: u32 = 3;
+/// And after so long without any digest of a gap: the answer may wait behind a longer one.
+const STILL: Duration = Duration::from_secs(240);
 
 #[derive(Clone, Copy, Debug)]
 struct Position {
@@ -41,6 +46,8 @@ struct Gap {
     /// Askings since something last came of one.
     asked: u32,
     again: Timestamp,
+    /// Its time's sets are wanted.
+    by_sets: bool,
 }
 
 impl Gap {
@@ -76,6 +83,7 @@ impl Gap {
         (self.last, self.right) = (later.last, later.right);
         self.filled.extend(later.filled);
         (self.asked, self.again) = (self.asked.min(later.asked), self.again.min(later.again));
+        self.by_sets &= later.by_sets;
     }
 }
 
@@ -98,6 +106,8 @@ pub struct DigestTracker {
     /// In order of their ticks.
     gaps: BTreeMap<NodeId, Vec<Gap>>,
     recent: BTreeMap<(BoxTag, Tick), NodeId>,
+    /// When something of a gap last came.
+    filled: Timestamp,
 }
 
 impl DigestTracker {
@@ -150,6 +160,9 @@ impl DigestTracker {
         };
         let Some(gap) = gaps.get_mut(at) else { return News::Known };
         let new = gap.fill(digest.tick, digest.hash, digest.previous);
+        if new {
+            self.filled = now;
+        }
         if new && gap.asked > 0 {
             // The answer is on its way: a long one takes minutes, and asking meanwhile would only bring it twice.
             gap.asked = 1;
@@ -178,6 +191,7 @@ impl DigestTracker {
             filled: BTreeMap::new(),
             asked: 0,
             again: now,
+            by_sets: false,
         });
         if gaps.len() > GAPS_MAX {
             let between = |pair: &[Gap]| match pair {
@@ -209,6 +223,20 @@ impl DigestTracker {
         }
         let (first, last) = (covered.first()?.first, covered.last()?.last);
         Some(Want::digests(mailbox, first, last.0.saturating_sub(first.0).saturating_add(1)))
+    }
+
+    /// Gaps whose digests the entry does not seem to have, each once: the mailbox, the first and the last tick.
+    pub fn take_vain(&mut self, now: Timestamp, pace: Pace) -> Vec<(NodeId, Tick, Tick)> {
+        if now < self.filled + pace.of(STILL) {
+            return Vec::new();
+        }
+        let gaps = self.gaps.iter_mut().flat_map(|(mailbox, gaps)| gaps.iter_mut().map(|gap| (*mailbox, gap)));
+        let vain = gaps.filter(|(_, gap)| gap.asked >= VAIN && gap.again <= now && !gap.by_sets);
+        vain.map(|(mailbox, gap)| {
+            gap.by_sets = true;
+            (mailbox, gap.first, gap.last)
+        })
+        .collect()
     }
 
     /// True if a digest of the last day named this tag.
@@ -387,6 +415,25 @@ mod tests {
         assert_eq!(tracker.next_want(NOW + wait, fast), None, "the answer is coming");
         let want = tracker.next_want(NOW + wait * 3 / 2, fast).unwrap();
         assert_eq!(want.first, 5, "only what is still missing");
+    }
+
+    #[test]
+    fn a_gap_that_was_asked_for_three_times_in_vain_is_given_to_the_sets_once() {
+        let digests = chain(10);
+        let mut tracker = seen(&digests, |at| at == 0 || at == 9);
+        let minute = |minute: u32| NOW + Duration::from_secs(60) * minute;
+        let mut given = Vec::new();
+        for at in 0..100 {
+            given.extend(tracker.take_vain(minute(at), REAL).into_iter().map(|gap| (at, gap)));
+            tracker.next_want(minute(at), REAL);
+            if at == 5 {
+                tracker.handle(minute(5), &digests[1], Tick(0), REAL);
+            }
+        }
+        let mailbox = digests[0].digest().mailbox;
+        // What came in minute 5 was an answer: three askings from then on.
+        assert_eq!(given, [(12, (mailbox, Tick(5), Tick(19)))]);
+        assert_eq!(tracker.handle(minute(100), &digests[2], Tick(0), REAL), News::Match, "it may come all the same");
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Sets that are wanted after an absence longer than digests are kept: which, in what order, and what they named. Pure.
+//! Sets that are wanted where digests cannot be had: which, in what order, and what they named. Pure.
 //!
-//! What is asked for follows from how long the client was away and from nothing else; whoever was away as long asks for the same.
+//! What is asked for follows from how long the client was away, and from which digests its entry lacks; whoever was away as long
+//! behind the same entry asks for the same.
 
 use crate::arq::Pace;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
     time::Duration,
 };
 use veilpost_packet::{
@@ -22,8 +24,11 @@ const HOURS: u32 = 24;
 const WANT_AGAIN: Duration = Duration::from_secs(60);
 /// Longest wait between two askings.
 const WANT_MAX: Duration = Duration::from_secs(3_600);
-/// Tags that are kept for streams that become known later (24 MB). What is beyond it beacons tell of.
+/// Tags that are kept for streams that become known later (24 MB). What is beyond it beacons tell of. Mailboxes fill it.
 const KEPT_MAX: usize = 1 << 22;
+/// Parts whose tags are kept: those of fifteen days at a hundred mailboxes. A mailbox that makes a set of two parts anew and anew
+/// and brings of each the last, with one tag, would otherwise fill the memory with lists. What is beyond it beacons tell of.
+const LISTS_MAX: usize = 4_096;
 
 /// Sets of one mailbox that are still to come.
 #[derive(Debug, Default)]
@@ -39,6 +44,8 @@ struct Absence {
 #[derive(Debug, Default)]
 pub struct SetTracker {
     absences: BTreeMap<NodeId, Absence>,
+    /// Of each mailbox the last absence: since when, and when its sets were asked for.
+    begun: BTreeMap<NodeId, (Timestamp, Timestamp)>,
     /// Tags of the sets that came, each sorted.
     named: Vec<Vec<BoxTag>>,
     kept: usize,
@@ -58,17 +65,36 @@ impl SetTracker {
     }
 
     /// After an absence that ends now and began at `left` all sets of that time are wanted: by hours as far as there are any,
-    /// then by days. A box may be of the day before the one on which it was stored, and a day ahead if its writer's clock was.
+    /// then by days. If the same absence ends a second time, as it does when a mailbox that was down comes back after the others,
+    /// only what was made since is.
     pub fn begin(&mut self, now: Timestamp, mailbox: NodeId, left: Timestamp, params: &Params) {
+        let before = self.begun.get(&mailbox).filter(|(since, _)| *since == left).map(|(_, at)| *at);
+        if before.is_some_and(|at| now.since(at) < params.hour()) {
+            return;
+        }
+        self.begun.insert(mailbox, (left, now));
+        self.want(now, mailbox, before.unwrap_or(left)..=now, params);
+    }
+
+    /// The sets of a time within the history whose digests the entry does not have.
+    pub fn fill(&mut self, now: Timestamp, mailbox: NodeId, gap: RangeInclusive<Timestamp>, params: &Params) {
+        self.want(now, mailbox, gap, params);
+    }
+
+    /// A box may be of the day before the one on which it was stored, and a day ahead if its writer's clock was.
+    fn want(&mut self, now: Timestamp, mailbox: NodeId, time: RangeInclusive<Timestamp>, params: &Params) {
         let hour = number(now, params.hour());
-        let first_hour = hour.saturating_sub(HOURS - 1).max(number(left, params.hour()));
-        let by_hour = Timestamp::ZERO + params.hour().saturating_mul(first_hour);
+        let (oldest, first) = (hour.saturating_sub(HOURS - 1), number(*time.start(), params.hour()));
+        let last = number(*time.end(), params.hour()).min(hour);
+        let hours = (first.max(oldest)..=last).map(Period::Hour);
         let today = Day::at(now, params.day).0;
-        let (first_day, last_day) = (Day::at(left, params.day).0, Day::at(by_hour, params.day).0);
-        let first_day = first_day.saturating_sub(1).max(today.saturating_sub(params.box_days));
-        let days = (first_day..=last_day.saturating_add(1).min(today)).map(Period::Day);
+        let by_hour = Timestamp::ZERO + params.hour().saturating_mul(oldest);
+        let first_day =
+            Day::at(*time.start(), params.day).0.saturating_sub(1).max(today.saturating_sub(params.box_days));
+        let last_day = Day::at(by_hour, params.day).0.saturating_add(1).min(today);
+        let days = (first_day..=last_day).map(Period::Day).filter(|_| first < oldest);
         let absence = self.absences.entry(mailbox).or_default();
-        absence.wanted.extend((first_hour..=hour).map(Period::Hour).chain(days));
+        absence.wanted.extend(hours.chain(days));
         (absence.asked, absence.again) = (0, now);
         self.changed = true;
     }
@@ -103,7 +129,7 @@ impl SetTracker {
 
     fn keep(&mut self, now: Timestamp, tags: &[BoxTag]) {
         self.last = now;
-        if self.kept + tags.len() <= KEPT_MAX {
+        if !tags.is_empty() && self.kept + tags.len() <= KEPT_MAX && self.named.len() < LISTS_MAX {
             self.kept += tags.len();
             self.named.push(tags.to_vec());
         }
@@ -151,6 +177,7 @@ impl SetTracker {
             self.changed |= before != absence.wanted.len();
             !absence.wanted.is_empty()
         });
+        self.begun.retain(|_, (_, at)| now.since(*at) <= params.digest_history);
         if now.since(self.last) > params.digest_history {
             (self.named, self.kept) = (Vec::new(), 0);
         }
@@ -278,5 +305,63 @@ mod tests {
             now = now + Duration::from_secs(30);
         }
         assert_eq!(asked, 6);
+    }
+
+    #[test]
+    fn a_gap_within_the_last_day_is_filled_by_the_sets_of_its_hours_alone() {
+        let (mut tracker, params) = (SetTracker::default(), Params::standard());
+        let hours = |from: u32, to: u32| NOW - params.hour() * from..=NOW - params.hour() * to;
+        tracker.fill(NOW, MAILBOX, hours(5, 3), &params);
+        let want = tracker.next_want(NOW, &params).unwrap();
+        assert_eq!((want.what, want.first, want.end()), (Wanted::Hours, HOUR - 5, HOUR - 2));
+        assert_eq!(tracker.wanted(), 3);
+        // One that begins before there are sets of hours takes those of its days.
+        tracker.fill(NOW, MAILBOX, hours(24, 24), &params);
+        assert_eq!(tracker.absences[&MAILBOX].wanted.range(Period::Day(0)..).count(), 3);
+    }
+
+    #[test]
+    fn an_absence_that_ends_twice_is_asked_for_once() {
+        let (mut tracker, params) = away(2);
+        let left = NOW - params.day * 2;
+        for period in tracker.absences[&MAILBOX].wanted.clone() {
+            tracker.handle(NOW, &part(period, 1, 0, 1), Pace(1));
+        }
+        tracker.begin(NOW + WANT_AGAIN, MAILBOX, left, &params);
+        assert_eq!(tracker.wanted(), 0);
+        tracker.begin(NOW + params.hour() * 5, MAILBOX, left, &params);
+        assert_eq!(tracker.wanted(), 6, "of the hours since");
+        tracker.begin(NOW + params.hour() * 5, MAILBOX, left + params.hour(), &params);
+        assert!(tracker.wanted() > 24, "another absence");
+    }
+
+    #[test]
+    fn at_the_bound_of_tags_no_more_are_kept_and_a_part_is_matched_all_the_same() {
+        let (mut tracker, _) = away(2);
+        let with = |hour: u32, tags: std::ops::Range<usize>| {
+            let tags = tags.map(|tag| tag_of(tag as u64)).collect();
+            SetPart { tags, ..part(Period::Hour(hour), 1, 0, 1) }
+        };
+        assert!(tracker.handle(NOW, &with(HOUR - 1, 0..KEPT_MAX - 1), Pace(1)));
+        assert!(tracker.handle(NOW, &with(HOUR - 2, KEPT_MAX..KEPT_MAX + 2), Pace(1)), "one too many");
+        assert!(tracker.handle(NOW, &with(HOUR - 3, KEPT_MAX + 2..KEPT_MAX + 3), Pace(1)), "the last");
+        assert!(tracker.handle(NOW, &with(HOUR - 4, KEPT_MAX + 3..KEPT_MAX + 4), Pace(1)));
+        let named =
+            [KEPT_MAX - 2, KEPT_MAX, KEPT_MAX + 2, KEPT_MAX + 3].map(|tag| tracker.has_named(&tag_of(tag as u64)));
+        assert_eq!((named, tracker.kept), ([true, false, true, false], KEPT_MAX));
+    }
+
+    #[test]
+    fn a_mailbox_that_makes_a_set_anew_and_anew_fills_no_more_lists_than_the_bound() {
+        let (mut tracker, _) = away(2);
+        for made in 1..LISTS_MAX as u32 + 10 {
+            assert!(tracker.handle(NOW, &part(Period::Day(19_999), 2, 1, made), Pace(1)));
+        }
+        assert_eq!(tracker.named.len(), LISTS_MAX);
+    }
+
+    fn tag_of(number: u64) -> BoxTag {
+        let [_, _, tag @ ..] = number.to_be_bytes();
+        BoxTag(tag)
     }
 }

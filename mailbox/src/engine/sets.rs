@@ -295,3 +295,28 @@ fn split(bytes: &[u8]) -> Result<Vec<Vec<u8>>> {
     }
     Ok(parts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag(number: usize) -> BoxTag {
+        let [_, _, tag @ ..] = (number as u64).to_be_bytes();
+        BoxTag(tag)
+    }
+
+    #[test]
+    fn at_the_bound_of_tags_the_oldest_hour_goes_and_takes_no_more() {
+        let mut sets = Sets::new(Timestamp::ZERO);
+        sets.forget_before(7);
+        (0..10).for_each(|number| sets.name(tag(number), 7));
+        (10..NAMED_MAX).for_each(|number| sets.name(tag(number), 8));
+        assert_eq!((sets.named.len(), sets.oldest), (NAMED_MAX, 7), "as many as there may be");
+        sets.name(tag(NAMED_MAX), 9);
+        assert_eq!((sets.named.len(), sets.oldest), (NAMED_MAX - 9, 8), "its ten tags went");
+        sets.name(tag(0), 7);
+        assert_eq!(sets.named.len(), NAMED_MAX - 9);
+        sets.name(tag(0), 8);
+        assert_eq!(sets.named.len(), NAMED_MAX - 8);
+    }
+}

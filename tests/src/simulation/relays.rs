@@ -204,7 +204,7 @@ impl Simulation {
     fn handle_epochs(&mut self, who: Who, changed: &Changed) {
         match who {
             Who::Relay(number) => {
-                let Relay { node, engine } = self.relays.get_mut(number).expect("a relay");
+                let Relay { node, engine, .. } = self.relays.get_mut(number).expect("a relay");
                 let Some(engine) = engine else { return };
                 engine.handle_documents(node.documents.clone());
                 for epoch in &changed.opened {
@@ -393,7 +393,7 @@ impl Simulation {
             return Timestamp::FAR_FUTURE;
         }
         let wake = self.poll_node(who);
-        let Relay { node, engine } = self.relays.get_mut(number).expect("a relay");
+        let Relay { node, engine, .. } = self.relays.get_mut(number).expect("a relay");
         let (id, local, skew) = (node.id, node.skew.local(self.now), node.skew);
         let engine = engine.as_mut().expect("a node that is up has an engine");
         for (epoch, tags) in engine.take_new_tags() {

@@ -2,6 +2,7 @@
 
 use super::{world::World, *};
 use crate::store::streams::StreamKind;
+use veilpost_packet::frame::Wanted;
 
 const TEXTS: usize = 12;
 
@@ -61,6 +62,43 @@ fn who_was_away_for_an_hour_follows_the_digests_and_asks_for_no_set() {
     world.online[1] = true;
     world.steps(400);
     assert_eq!((texts(&world), world.people[1].sets.wanted()), (TEXTS, 0));
+}
+
+#[test]
+fn digests_of_the_last_day_that_the_entry_does_not_have_are_made_up_for_by_sets() {
+    let mut world = World::befriended(2, 3);
+    world.steps(60);
+    world.online[1] = false;
+    for number in 0..TEXTS {
+        world.write(0, "Bob", &format!("text {number:02}"));
+    }
+    world.steps(450);
+    world.pass(world.document.params.hour() * 2);
+    // A new process of the entry, that has what is said from now on alone.
+    world.online[1] = true;
+    world.seen[1] = Tick::at(world.now, world.document.params.tick).next();
+    world.write(0, "Bob", "text that shows the gap");
+    world.steps(60);
+    assert!(world.people[1].tracker.gaps() > 0 && texts(&world) <= 1);
+    live(&mut world, 10);
+    assert_eq!(world.people[1].sets.wanted(), 0, "digests may still come");
+    live(&mut world, 200);
+    assert_eq!(texts(&world), TEXTS + 1);
+}
+
+#[test]
+fn the_sets_of_a_mailbox_that_is_down_are_asked_for_with_the_others() {
+    let mut world = away(2);
+    let ids: Vec<_> = world.mailboxes.keys().copied().collect();
+    assert!(ids.iter().all(|id| world.people[1].tracker.newest(id).is_some()));
+    // One digest of one mailbox is all that is heard.
+    let of = world.mailboxes.get_mut(&ids[0]).unwrap();
+    of.unnamed.push(BoxTag([1; 6]));
+    world.steps(1);
+    // Of the digests those of this hour are asked for first.
+    let wants = std::iter::from_fn(|| world.people[1].next_want(world.now, &world.document.params));
+    let sets = wants.filter(|want| want.what != Wanted::Digests).map(|want| want.mailbox);
+    assert_eq!(sets.collect::<BTreeSet<_>>(), ids.into_iter().collect());
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub(super) struct Mailbox {
     pub(super) nature: Nature,
     pub(super) boxes: BTreeMap<BoxId, SealedBox>,
     gone: BTreeSet<BoxId>,
-    unnamed: Vec<BoxTag>,
+    pub(super) unnamed: Vec<BoxTag>,
     previous: DigestHash,
     history: Vec<(Tick, Vec<u8>)>,
     /// Every box that it was asked for, in order, and when.
@@ -122,7 +122,7 @@ pub(super) struct World {
     pub(super) people: Vec<Core>,
     pub(super) online: Vec<bool>,
     /// The first digests that each has not got yet.
-    seen: Vec<Tick>,
+    pub(super) seen: Vec<Tick>,
     /// Of a hundred round trips so many fail.
     pub(super) loss: u32,
     waiting: Vec<Waiting>,
@@ -395,12 +395,13 @@ impl World {
         }
     }
 
-    /// Everyone's loop clock strikes: who wants sets gets them as the mailboxes would make them now.
+    /// Everyone's loop clock strikes: who wants sets gets them as the mailboxes would make them now; who wants digests does not get
+    /// them, as behind an entry whose process is new.
     pub(super) fn hand_out_sets(&mut self) {
         let params = self.document.params.clone();
         let (now, made) = (self.now, Tick::at(self.now, params.tick));
         for core in &mut self.people {
-            let Some(want) = core.sets.next_want(now, &params) else { continue };
+            let Some(want) = core.next_want(now, &params).filter(|want| want.what != Wanted::Digests) else { continue };
             let Some(mailbox) = self.mailboxes.get(&want.mailbox) else { continue };
             for number in (want.first..want.end()).rev() {
                 let (tags, period) = mailbox.set(&params, want.what, number);

@@ -3,7 +3,7 @@
 use super::*;
 use veilpost_packet::{
     frame::Wanted,
-    geometry::SET_MAX,
+    geometry::{SET_MAX, SET_PART_TAGS},
     set::{Period, SetHead},
     time::Day,
 };
@@ -61,4 +61,47 @@ fn sets_of_others_of_odd_periods_and_two_of_one_making_are_refused() {
     entry.handle_set(NOW, &id(5), &good).unwrap();
     let second = set(&entry, 5, Period::Day(today), 1, 4);
     assert_eq!(entry.handle_set(NOW, &id(5), &second), Err(DigestRefused::Equivocation));
+}
+
+/// A set that fills one part.
+fn large(entry: &Engine, mailbox: u8, period: Period) -> SignedSet {
+    let head = SetHead { period, ..set(entry, mailbox, period, 1, 1).part().head };
+    let tag = |number: u64| {
+        let [_, _, tag @ ..] = (number << 31).to_be_bytes();
+        BoxTag(tag)
+    };
+    head.sign((0..SET_PART_TAGS as u64).map(tag).collect(), &identity(mailbox)).remove(0)
+}
+
+#[test]
+fn at_its_bound_of_bytes_a_mailboxs_oldest_days_go_first_then_its_oldest_hours() {
+    let probe = engine(4);
+    let (today, this_hour) = (today(&probe), u32::try_from(NOW.periods(document(&probe).params.hour())).unwrap());
+    let one = large(&probe, 5, Period::Day(today)).as_bytes().len();
+    let small = set(&probe, 5, Period::Hour(this_hour), 1, 1).as_bytes().len();
+    let mut entry = engine_with(4, Limits { sets: 2 * one + small, ..Limits::default() }, 10);
+    let here = |entry: &Engine, mailbox: u8| {
+        let days = Want { mailbox: id(mailbox), what: Wanted::Days, first: 0, count: u32::MAX };
+        let parts = [Want { what: Wanted::Hours, ..days }, days].map(|want| entry.sets.range(&want).cloned().collect());
+        let parts: [Vec<_>; 2] = parts;
+        parts.concat().iter().map(|part| SignedSet::verify(part).unwrap().part().head.period).collect::<Vec<_>>()
+    };
+    let hour = Period::Hour(this_hour - 1);
+    for period in [Period::Day(today - 1), Period::Day(today)] {
+        let set = large(&entry, 5, period);
+        entry.handle_set(NOW, &id(5), &set).unwrap();
+    }
+    let set_of_hour = set(&entry, 5, hour, 1, 1);
+    entry.handle_set(NOW, &id(5), &set_of_hour).unwrap();
+    assert_eq!(here(&entry, 5), [hour, Period::Day(today), Period::Day(today - 1)], "exactly full");
+    let one_more = set(&entry, 5, Period::Hour(this_hour - 2), 1, 1);
+    entry.handle_set(NOW, &id(5), &one_more).unwrap();
+    assert_eq!(here(&entry, 5), [hour, Period::Hour(this_hour - 2), Period::Day(today)]);
+    // A large hour, then another: days are gone before the older hours are.
+    for (back, left) in [(3, vec![1, 2, 3]), (4, vec![1, 2, 3])] {
+        let set = large(&entry, 5, Period::Hour(this_hour - back));
+        entry.handle_set(NOW, &id(5), &set).unwrap();
+        let hours: Vec<_> = here(&entry, 5).into_iter().filter(|period| matches!(period, Period::Hour(_))).collect();
+        assert_eq!(hours, left.into_iter().map(|back| Period::Hour(this_hour - back)).collect::<Vec<_>>());
+    }
 }
