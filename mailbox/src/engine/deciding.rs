@@ -25,6 +25,7 @@ impl<S: BoxStore> Mailbox<S> {
             self.counters.refused += 1;
             return (Answer::Refused, None);
         }
+        let reads = matches!(request, Request::Get(..));
         let decision = match request {
             Request::Put(sealed, content, stored) => self.put(now, *sealed, content, stored, batch),
             Request::Get(id, _) => self.get(&id, batch),
@@ -37,7 +38,7 @@ impl<S: BoxStore> Mailbox<S> {
             Request::BadSignature => plainly(Answer::Refused),
         };
         let (answer, wish) = decision.unwrap_or((Answer::Pending, None));
-        self.count(&answer);
+        self.count(&answer, reads);
         (answer, wish)
     }
 
@@ -161,7 +162,13 @@ impl<S: BoxStore> Mailbox<S> {
             }
             Some(Held::Box(_)) => plainly(Answer::Refused),
             Some(Held::Tombstone(_)) => plainly(Answer::Gone),
-            None => plainly(Answer::Absent),
+            None => {
+                // Who held the box once and has handed it over passes the word on; its holders see for themselves whether it is good.
+                let gone = PeerItem::Gone { id, secret: *secret.expose() };
+                let holders = self.placed(&id).into_iter().take(self.terms.copies).filter(|other| *other != self.me);
+                batch.effects.extend(holders.map(|other| Effect::Tell(other, gone.clone())));
+                plainly(Answer::Absent)
+            }
         }
     }
 
@@ -183,10 +190,11 @@ impl<S: BoxStore> Mailbox<S> {
         Answer::Stored([own, self.valid(others).next().map_or(HolderSignature::NONE, |other| other.signature)])
     }
 
-    fn count(&mut self, answer: &Answer) {
+    fn count(&mut self, answer: &Answer, reads: bool) {
         let counter = match answer {
             Answer::Found(_) => &mut self.counters.found,
-            Answer::Absent => &mut self.counters.not_found,
+            Answer::Absent if reads => &mut self.counters.not_found,
+            Answer::Absent => return,
             Answer::Looped => &mut self.counters.loops,
             Answer::Conflict => &mut self.counters.conflicts,
             Answer::Full => &mut self.counters.full,

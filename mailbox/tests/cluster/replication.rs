@@ -160,6 +160,22 @@ fn an_acknowledgement_at_one_holder_ends_the_box_at_both_and_a_late_copy_does_no
 }
 
 #[test]
+fn an_acknowledgement_at_a_mailbox_that_does_not_hold_the_box_comes_to_those_that_do() {
+    let mut cluster = settled(6, 5);
+    assert!(matches!(put(&mut cluster, 0, 0), Some(Answer::Stored(_))));
+    let mail = &mails(1)[0];
+    let strangers = cluster.holders(&mail.sealed.id);
+    cluster.send(3, strangers[3], Command::Ack(mail.sealed.id, mails(2)[1].ack.clone()));
+    pass(&mut cluster, 4);
+    assert_eq!(holds(&mut cluster, &mail.sealed.id)[..2], [true, true], "another box's secret opens nothing");
+    cluster.send(4, strangers[4], Command::Ack(mail.sealed.id, mail.ack.clone()));
+    pass(&mut cluster, 4);
+    assert_eq!(holds(&mut cluster, &mail.sealed.id), [false; 5]);
+    let unread: Vec<_> = (0..5).map(|node| cluster.nodes[node].engine.as_ref().unwrap().counters().not_found).collect();
+    assert_eq!(unread, [0; 5], "an acknowledgement is no read");
+}
+
+#[test]
 fn a_mailbox_that_leaves_the_set_hands_over_what_it_holds() {
     let mut cluster = settled(7, 5);
     let mut people = People::new(&mut cluster, 200, Duration::from_secs(10));
