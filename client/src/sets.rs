@@ -94,9 +94,13 @@ impl SetTracker {
         let last_day = Day::at(by_hour, params.day).0.saturating_add(1).min(today);
         let days = (first_day..=last_day).map(Period::Day).filter(|_| first < oldest);
         let absence = self.absences.entry(mailbox).or_default();
+        let before = absence.wanted.len();
         absence.wanted.extend(hours.chain(days));
-        (absence.asked, absence.again) = (0, now);
-        self.changed = true;
+        // An answer to what was wanted before may be on its way.
+        if absence.wanted.len() > before {
+            (absence.asked, absence.again) = (0, now);
+            self.changed = true;
+        }
     }
 
     /// Takes a part whose signature was checked. True if it is wanted: match its tags.
@@ -315,6 +319,9 @@ mod tests {
         let want = tracker.next_want(NOW, &params).unwrap();
         assert_eq!((want.what, want.first, want.end()), (Wanted::Hours, HOUR - 5, HOUR - 2));
         assert_eq!(tracker.wanted(), 3);
+        assert_eq!(tracker.next_want(NOW, &params), None, "asked once, then time for the answer");
+        tracker.fill(NOW, MAILBOX, hours(4, 3), &params);
+        assert_eq!(tracker.next_want(NOW, &params), None, "nothing that was not wanted before");
         // One that begins before there are sets of hours takes those of its days.
         tracker.fill(NOW, MAILBOX, hours(24, 24), &params);
         assert_eq!(tracker.absences[&MAILBOX].wanted.range(Period::Day(0)..).count(), 3);

@@ -72,7 +72,7 @@ pub const DIGEST_MAX: usize = DIGEST_FIXED + DIGEST_MAX_TAGS * DIGEST_TAG;
 
 /// Tags that one part of a set holds at most: about 500 kB, 14 s of a young downlink. A link that ends costs no more than that.
 pub const SET_PART_TAGS: usize = 1 << 17;
-/// Parts of a set at most: 8 million boxes, 28 GB, of one period at one mailbox.
+/// Parts of a set at most: 8 million boxes, 28 MB, of one period at one mailbox.
 pub const SET_PARTS_MAX: usize = 64;
 /// A part of a set without its codes, see [`crate::set`].
 pub const SET_FIXED: usize = KEY + DOCUMENT_HASH_PREFIX + KEY + 2 + 1 + 4 + 4 + 2 + 2 + 4 + 2 * DIGEST_TAG + SIGNATURE;

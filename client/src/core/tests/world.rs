@@ -123,6 +123,8 @@ pub(super) struct World {
     pub(super) online: Vec<bool>,
     /// The first digests that each has not got yet.
     pub(super) seen: Vec<Tick>,
+    /// The entry has no digests of before.
+    pub(super) entry_since: Tick,
     /// Of a hundred round trips so many fail.
     pub(super) loss: u32,
     waiting: Vec<Waiting>,
@@ -200,6 +202,7 @@ impl World {
             people: vec![alice, bob],
             online: vec![true; 2],
             seen: vec![Tick(0); 2],
+            entry_since: Tick(0),
             loss: 0,
             waiting: Vec::new(),
             rng: random::seeded([5; 32]),
@@ -395,14 +398,20 @@ impl World {
         }
     }
 
-    /// Everyone's loop clock strikes: who wants sets gets them as the mailboxes would make them now; who wants digests does not get
-    /// them, as behind an entry whose process is new.
+    /// Everyone's loop clock strikes: who wants sets gets them as the mailboxes would make them now, who wants digests gets those
+    /// that the entry has.
     pub(super) fn hand_out_sets(&mut self) {
         let params = self.document.params.clone();
         let (now, made) = (self.now, Tick::at(self.now, params.tick));
         for core in &mut self.people {
-            let Some(want) = core.next_want(now, &params).filter(|want| want.what != Wanted::Digests) else { continue };
+            let Some(want) = core.next_want(now, &params) else { continue };
             let Some(mailbox) = self.mailboxes.get(&want.mailbox) else { continue };
+            if want.what == Wanted::Digests {
+                let range = Tick(want.first).max(self.entry_since)..Tick(want.end());
+                let digests = mailbox.history.iter().filter(|(tick, _)| range.contains(tick));
+                digests.for_each(|(_, bytes)| core.handle_digest(now, bytes));
+                continue;
+            }
             for number in (want.first..want.end()).rev() {
                 let (tags, period) = mailbox.set(&params, want.what, number);
                 let (network, document) = (self.document.network, self.document.hash());
