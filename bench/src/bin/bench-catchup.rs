@@ -4,7 +4,8 @@
 //! joined, checked and tracked by the code that does so in a network. What is modelled is how many boxes are still held: every
 //! client puts a box in each Put slot, whether people write or not, and of these boxes one in 16 is never acknowledged, one in 16 is
 //! read after an absence that is log-uniform from 10 minutes to 10 days, and the others are read at once; an acknowledgement
-//! leaves after 30 minutes on average. Prints a Markdown table.
+//! leaves after 30 minutes on average. Prints a Markdown table, and how much of the downlink the live digests take: where that is all
+//! of it, nobody catches up, however short the absence.
 #![allow(clippy::print_stdout, reason = "a program that measures and prints")]
 
 use clap::Parser;
@@ -17,7 +18,7 @@ use veilpost_packet::{
     boxes::BoxTag,
     digest::{Digest, DigestHash, SignedDigest},
     frame::{FrameKind, RecordJoiner, Wanted},
-    geometry::{DIGEST_MAX, FRAME, SET_MAX},
+    geometry::{DIGEST_MAX, FRAME, FRAME_BODY, SET_MAX},
     ids::{District, DocumentHash, NetworkId, NodeId},
     primitives::SigningSecret,
     random::{EngineRng, exponential, fork, seeded},
@@ -221,9 +222,19 @@ fn come_back(network: &mut Network, away: Duration) -> Result<Cost> {
     Ok(cost)
 }
 
+/// Frames a second that the digests of all mailboxes fill at least.
+fn live_frames(network: &mut Network) -> f64 {
+    let record = network.digest(Tick::at(NOW, network.params.tick)).len() + 4;
+    // A frame's body begins with the length of its piece.
+    let piece = FRAME_BODY - 2;
+    (record * usize::from(network.mailboxes)) as f64 / piece as f64 / network.params.tick.as_secs_f64()
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let params = Params::standard();
+    let downlink = 1.0 / params.downlink_gap.as_secs_f64();
+    let mut live = Vec::new();
     println!("| clients | away | frames | MB | time at default rates |\n|---|---|---|---|---|");
     for clients in arguments.clients {
         let puts = 1.0 / (params.send_gap.as_secs_f64() * f64::from(params.put_slot));
@@ -241,6 +252,15 @@ fn main() -> Result<()> {
                 cost.time.map_or("more than a week".into(), |time| format!("{:.1} min", time.as_secs_f64() / 60.0));
             println!("| {clients} | {name} | {} | {:.1} | {time} |", cost.frames, cost.bytes as f64 / 1e6);
         }
+        live.push((clients, live_frames(&mut network)));
+    }
+    println!();
+    for (clients, frames) in live {
+        let enough =
+            if frames < downlink { "" } else { ": more than there are, so clients fall behind without any absence" };
+        println!(
+            "With {clients} clients live digests take at least {frames:.2} frames a second of the {downlink:.2} of a downlink{enough}."
+        );
     }
     Ok(())
 }
