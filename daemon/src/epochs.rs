@@ -26,7 +26,7 @@ use std::{
 };
 use tokio::sync::watch;
 use veilpost_packet::{
-    frame::{Frame, Hello},
+    frame::Hello,
     ids::{DocumentHash, LinkKey, NodeId},
     sphinx::SphinxSecret,
     time::{Epoch, Timestamp},
@@ -89,8 +89,8 @@ impl LiveEpochs {
     }
 
     /// The hello of this node: it names the newest document that it knows.
-    pub fn hello(&self) -> Frame {
-        Hello::node(self.documents.newest().map_or(DocumentHash::default(), Document::hash)).to_frame()
+    pub fn hello(&self) -> Hello {
+        Hello::node(self.documents.newest().map_or(DocumentHash::default(), Document::hash))
     }
 
     /// The node that proves this link key, as the newest live epoch that lists it does, for which `allowed` says yes to (our

@@ -64,7 +64,7 @@ impl Dialed {
         for (id, relay) in wanted {
             let (false, Some(address)) = (self.links.contains_key(id), address(relay)) else { continue };
             let (endpoint, live) = (self.endpoint.clone(), self.live.clone());
-            let hello = move |_| live.borrow().hello();
+            let hello = move |_| live.borrow().hello().to_frame();
             let (link, events) = Outbound::start(endpoint, address, relay.link_key, self.queue, hello);
             self.links.insert(*id, Dial { key: relay.link_key, address, link });
             new.push((*id, events));

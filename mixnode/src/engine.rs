@@ -107,7 +107,7 @@ impl Engine {
             documents: Documents::default(),
             epochs: BTreeMap::new(),
             delayed: DelayQueue::new(limits.delayed),
-            sessions: Sessions::new(limits, rng),
+            sessions: Sessions::new(id, limits, rng),
             digests: DigestCache::new(limits.digests),
             sets: SetCache::new(limits.sets),
             dropped: BTreeMap::new(),
@@ -237,7 +237,7 @@ impl Engine {
     /// unless it has them.
     ///
     /// # Errors
-    /// [`SessionRefused`]; the link should be refused without a word.
+    /// [`SessionRefused`]; the link should be refused without a word, unless a puzzle is asked.
     pub fn open_session(&mut self, now: Timestamp, hello: &Hello) -> Result<SessionAddress, SessionRefused> {
         let in_force = self.documents.in_force(now).and_then(|document| self.epochs.get(&document.epoch));
         if in_force.is_none_or(|live| live.place != Place::Entry) {

@@ -4,7 +4,7 @@
 //! frame  (4,448 B): kind 1 | flags 1 | reserved 2 | body 4,444
 //! flags   low 4 bits: the packet's epoch modulo 16; high 4 bits: zero
 //! packet  body: a Sphinx packet, exactly
-//! hello   body: session address 32 | puzzle room 32 | newest document known 8 | zeros
+//! hello   body: session address 32 | puzzle room 32 (a client's solution, what an entry asks) | newest document known 8 | zeros
 //! want    body: mailbox 32 | first 4 | count 4 | what 1 | zeros
 //! peer    body: see crate::peer
 //! digest, document, set body: length 2 | that many bytes of a stream of records (u32 length, bytes) | zeros
@@ -142,7 +142,7 @@ impl Frame {
 pub struct Hello {
     /// The address that a client draws for this connection; `None` between nodes and from an entry.
     pub session: Option<SessionAddress>,
-    /// Room for a session puzzle's solution; zero while no puzzle is asked.
+    /// From a client a session puzzle's solution; from an entry what it asks, see [`crate::puzzle::SessionAsk`]. Zero: none.
     pub puzzle: [u8; PUZZLE],
     /// The newest document that the sender holds (zero: none). An entry sends a document only to who lacks it.
     pub document: DocumentHash,

@@ -73,6 +73,8 @@ pub mod label {
     pub const PLACEMENT_SET: &str = "veilpost/1 placement set";
     /// What a Put pays for, to the challenge of its puzzle.
     pub const PUT_PUZZLE: &str = "veilpost/1 put puzzle";
+    /// What a session pays for, to the challenge of its puzzle.
+    pub const SESSION_PUZZLE: &str = "veilpost/1 session puzzle";
     /// Challenge and nonce to what the puzzle's hash program is made from.
     pub const PUZZLE_NONCE: &str = "veilpost/1 puzzle nonce";
     /// A solution to the number that decides about its effort.

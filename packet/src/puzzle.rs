@@ -1,4 +1,5 @@
-//! The client puzzle: processor time that a client pays with before a mailbox writes anything for it.
+//! The client puzzles: processor time that a client pays with before a mailbox writes anything for it, and before a full entry opens
+//! a session for it.
 //!
 //! Equi-X (Equihash over HashX, by tevador for Tor), with the effort on top as in Tor's onion service proof of work
 //! (proposal 327 and "Onion service proof-of-work" in Tor's specifications). Solving takes about 1.8 MiB and many thousand times
@@ -7,13 +8,17 @@
 //!
 //! ```text
 //! challenge = H("put puzzle", network, shared random value of the epoch, holder, box id, expiry day)
+//!          or H("session puzzle", network, entry, seed, session address)
 //! program   = H("puzzle nonce", challenge, nonce)
 //! effort    : first 8 bytes of H("puzzle effort", program, solution) <= (2^64 - 1) / effort
 //! room (32 B): nonce 16 | solution 16
+//! asked (32 B, in an entry's hello): seed 28 | effort u32; all zero if nothing is asked
 //! ```
 //!
 //! - A solution is good for one box, at one holder, until one day, in one epoch: nothing can be solved before the epoch's shared
 //!   random value is known, and sending a solution again only puts the same box again.
+//! - A session's is good for one address at one entry, for as long as that entry takes the seed: minutes. It knows nothing of the
+//!   network document, so that a newcomer can solve it. What an entry may ask is bounded by [`SESSION_EFFORT_MAX`].
 //! - The effort is no part of the challenge: what is good for 4 is good for 1.
 //! - Nonces are counted from zero. A solution depends on nothing but its challenge, so it tells nothing of who solved it.
 //! - An effort of 0 asks for nothing, and the room is zero then.
@@ -26,7 +31,7 @@
 
 use crate::{
     geometry::{HASH, KEY, PUZZLE},
-    ids::{BoxId, NetworkId, NodeId},
+    ids::{BoxId, NetworkId, NodeId, SessionAddress},
     primitives::{hash, label},
     time::Day,
 };
@@ -37,6 +42,9 @@ use equix::{EquiX, EquiXBuilder, RuntimeOption, Solution, SolverMemory};
 const TRIES_PER_EFFORT: u32 = 16;
 /// Highest effort that is solved; a puzzle that asks for more has no solution here.
 pub const EFFORT_MAX: Effort = Effort(64);
+
+/// Highest effort that an entry may ask for a session: a few seconds of one core.
+pub const SESSION_EFFORT_MAX: Effort = Effort(16);
 
 /// How hard a puzzle is: solutions that have to be found on average. 0: there is no puzzle.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -67,8 +75,50 @@ impl Challenge {
         Self(hash(label::PUT_PUZZLE, &parts))
     }
 
+    /// Of a session: this address, at this entry, while this seed is taken.
+    pub fn of_session(
+        network: &NetworkId,
+        entry: &NodeId,
+        seed: &[u8; SessionAsk::SEED],
+        address: &SessionAddress,
+    ) -> Self {
+        Self(hash(label::SESSION_PUZZLE, &[network.as_bytes(), entry.as_bytes(), seed, &address.0]))
+    }
+
     fn program(&self, nonce: &[u8; 16]) -> [u8; HASH] {
         hash(label::PUZZLE_NONCE, &[&self.0, nonce])
+    }
+}
+
+/// What an entry asks of who wants a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionAsk {
+    /// Of these minutes, for everybody.
+    pub seed: [u8; Self::SEED],
+    /// How hard.
+    pub effort: Effort,
+}
+
+impl SessionAsk {
+    /// Bytes of a seed.
+    pub const SEED: usize = PUZZLE - 4;
+
+    /// As it stands in an entry's hello.
+    pub fn to_room(self) -> [u8; PUZZLE] {
+        let mut bytes = self.seed.into_iter().chain(self.effort.0.to_be_bytes());
+        std::array::from_fn(|_| bytes.next().unwrap_or_default())
+    }
+
+    /// What an entry's hello asks; `None` if nothing.
+    pub fn from_room(room: &[u8; PUZZLE]) -> Option<Self> {
+        let effort = Effort(u32::from_be_bytes(*room.last_chunk().expect("four of the room's bytes")));
+        let seed = *room.first_chunk().expect("the other bytes of the room");
+        (effort != Effort::NONE).then_some(Self { seed, effort })
+    }
+
+    /// The puzzle of one session at one entry.
+    pub fn puzzle(&self, network: &NetworkId, entry: &NodeId, address: &SessionAddress) -> Puzzle {
+        Puzzle { challenge: Challenge::of_session(network, entry, &self.seed, address), effort: self.effort }
     }
 }
 

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use std::sync::LazyLock;
 use veilpost_packet::{
     geometry::PUZZLE,
-    ids::{BoxId, NetworkId, NodeId},
-    puzzle::{Challenge, EFFORT_MAX, Effort, Puzzle},
+    ids::{BoxId, NetworkId, NodeId, SessionAddress},
+    puzzle::{Challenge, EFFORT_MAX, Effort, Puzzle, SESSION_EFFORT_MAX, SessionAsk},
     time::Day,
 };
 
@@ -96,5 +96,29 @@ proptest! {
     fn longer_retention_never_costs_less(days in any::<u32>(), more in 0u32..1_000, box_days in 1u32..=60) {
         let cost = |days| Effort(4).for_days(days, box_days);
         prop_assert!(cost(days) <= cost(days.saturating_add(more)));
+    }
+}
+
+#[test]
+fn what_an_entry_asks_travels_in_the_room_of_its_hello() {
+    let ask = SessionAsk { seed: [7; SessionAsk::SEED], effort: Effort(3) };
+    assert_eq!(SessionAsk::from_room(&ask.to_room()), Some(ask));
+    assert_eq!(SessionAsk::from_room(&[0; PUZZLE]), None);
+    assert!(SESSION_EFFORT_MAX <= EFFORT_MAX, "what may be asked can be solved");
+}
+
+#[test]
+fn a_sessions_solution_is_bound_to_network_entry_seed_and_address() {
+    let (ask, address) = (SessionAsk { seed: [7; SessionAsk::SEED], effort: Effort(1) }, SessionAddress([8; 32]));
+    let solution = ask.puzzle(&NETWORK, &HOLDER, &address).solve().unwrap();
+    assert!(ask.puzzle(&NETWORK, &HOLDER, &address).verify(&solution));
+    let seed = SessionAsk { seed: [6; SessionAsk::SEED], ..ask };
+    for other in [
+        ask.puzzle(&NetworkId([2; 32]), &HOLDER, &address),
+        ask.puzzle(&NETWORK, &NodeId([4; 32]), &address),
+        seed.puzzle(&NETWORK, &HOLDER, &address),
+        ask.puzzle(&NETWORK, &HOLDER, &SessionAddress([9; 32])),
+    ] {
+        assert!(!other.verify(&solution));
     }
 }

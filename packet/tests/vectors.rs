@@ -21,7 +21,7 @@ use veilpost_packet::{
     geometry::*,
     ids::{BoxId, District, DocumentHash, NodeId, SessionAddress},
     primitives::{Secret32, SigningSecret, expand, hash, label, seal},
-    puzzle::{Challenge, Effort, Puzzle},
+    puzzle::{Challenge, Effort, Puzzle, SessionAsk},
     set::{Period, SetHead, SignedSet},
     sphinx::Surb,
     time::{Day, Epoch, Tick},
@@ -258,6 +258,7 @@ fn labels_file() -> Value {
         label::DOCUMENT_HASH,
         label::PLACEMENT,
         label::PUT_PUZZLE,
+        label::SESSION_PUZZLE,
         label::PUZZLE_NONCE,
         label::PUZZLE_EFFORT,
         label::NETWORK_ID,
@@ -294,7 +295,17 @@ fn puzzle_file() -> Value {
     json!({
         "format": "puzzle", "network": hex(NETWORK.as_bytes()), "shared_random": hex(&[9; 32]),
         "holder": hex(holder.as_bytes()), "box": hex(id.as_bytes()), "expiry": expiry.0,
-        "challenge": hex(&challenge.0), "solved": cases,
+        "challenge": hex(&challenge.0), "solved": cases, "session": session_puzzle(),
+    })
+}
+
+fn session_puzzle() -> Value {
+    let (entry, address) = (NodeId([4; 32]), SessionAddress([6; 32]));
+    let ask = SessionAsk { seed: [7; SessionAsk::SEED], effort: Effort(2) };
+    let puzzle = ask.puzzle(&NETWORK, &entry, &address);
+    json!({
+        "entry": hex(entry.as_bytes()), "address": hex(&address.0), "asked": hex(&ask.to_room()),
+        "challenge": hex(&puzzle.challenge.0), "solution": hex(&puzzle.solve().unwrap()),
     })
 }
 

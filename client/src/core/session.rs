@@ -26,8 +26,9 @@ impl Core {
         let document = self.documents.newest().map_or(DocumentHash::default(), Document::hash);
         self.connection = None;
         let session = Session {
-            hello: Hello::client(address, document).to_frame(),
+            hello: Hello::client(address, document),
             secret: secret.clone(),
+            network: self.authorities.network(),
             number: self.connections,
         };
         self.connection_secrets(address, secret);

@@ -9,9 +9,10 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 use veilpost_packet::{
-    frame::{Frame, RecordJoiner},
-    ids::{BoxId, DocumentHash, NodeId, SessionAddress},
+    frame::{Hello, RecordJoiner},
+    ids::{BoxId, DocumentHash, NetworkId, NodeId, SessionAddress},
     primitives::Secret32,
+    puzzle::{Puzzle, SESSION_EFFORT_MAX, SessionAsk},
     sphinx::{SphinxSecret, SurbRecovery},
     time::Timestamp,
 };
@@ -104,10 +105,19 @@ pub struct Status {
 #[derive(Clone, Debug)]
 pub struct Session {
     /// The first frame.
-    pub hello: Frame,
+    pub hello: Hello,
     /// Unwraps replies.
     pub secret: Arc<SphinxSecret>,
-    pub(super) number: u64,
+    pub(crate) network: NetworkId,
+    pub(crate) number: u64,
+}
+
+impl Session {
+    /// The puzzle that an entry asks for before it opens the session; `None` if it asks for more than a session is worth.
+    pub fn puzzle(&self, entry: &NodeId, asked: SessionAsk) -> Option<Puzzle> {
+        let address = self.hello.session.filter(|_| asked.effort <= SESSION_EFFORT_MAX)?;
+        Some(asked.puzzle(&self.network, entry, &address))
+    }
 }
 
 pub(super) struct Connection {

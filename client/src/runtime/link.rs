@@ -7,8 +7,10 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::sync::{mpsc, oneshot};
 use veilpost_link::{Endpoint, FrameSender, Limits, Link};
 use veilpost_packet::{
-    frame::FrameKind,
+    frame::{FrameKind, Hello},
+    geometry::PUZZLE,
     ids::{LinkKey, NodeId},
+    puzzle::SessionAsk,
     sphinx::{Packet, unwrap},
 };
 
@@ -17,6 +19,9 @@ const BATCH: usize = 64;
 /// First and longest wait before dialing again; doubled after each failure, with up to half of it added by chance so that
 /// clients of an entry that restarts do not all come at once.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Puzzles that are solved for one session: the entry may fill while one is.
+const PUZZLES: usize = 3;
 
 /// Where to dial, and as whom.
 #[derive(Debug)]
@@ -36,8 +41,8 @@ pub(super) async fn run(core: mpsc::Sender<Input>) {
             return;
         }
         let Ok(plan) = plan.await else { return };
-        if let Some(plan) = plan
-            && let Some((endpoint, link)) = dial(&plan).await
+        if let Some(mut plan) = plan
+            && let Some((endpoint, link)) = dial(&mut plan).await
         {
             wait = BACKOFF.0;
             let Link { sender, receiver, .. } = link;
@@ -58,12 +63,36 @@ pub(super) async fn run(core: mpsc::Sender<Input>) {
     }
 }
 
+/// Dials, and once more with the solution each time that the entry asks for a puzzle.
+async fn dial(plan: &mut Plan) -> Option<(Endpoint, Link)> {
+    for _ in 0..=PUZZLES {
+        let (endpoint, link) = dial_once(plan).await?;
+        let asked = Hello::decode(link.hello.body()).ok().and_then(|hello| SessionAsk::from_room(&hello.puzzle));
+        let Some(asked) = asked else { return Some((endpoint, link)) };
+        drop(link);
+        endpoint.close(Duration::from_secs(1)).await;
+        plan.session.hello.puzzle = solve(plan, asked).await?;
+    }
+    tracing::info!("the entry asks for one puzzle after the other");
+    None
+}
+
+/// Solves on a thread that may block.
+async fn solve(plan: &Plan, asked: SessionAsk) -> Option<[u8; PUZZLE]> {
+    let Some(puzzle) = plan.session.puzzle(&plan.entry, asked) else {
+        tracing::info!("the entry asks for more work than a session is worth");
+        return None;
+    };
+    tracing::info!(effort = puzzle.effort.0, "many want a session at the entry: working for ours");
+    tokio::task::spawn_blocking(move || puzzle.solve()).await.ok().flatten()
+}
+
 /// A fresh endpoint has a fresh throwaway key and port: two sessions of one client have nothing in common but its address.
-async fn dial(plan: &Plan) -> Option<(Endpoint, Link)> {
+async fn dial_once(plan: &Plan) -> Option<(Endpoint, Link)> {
     let endpoint = Endpoint::anonymous_dialer(Limits::default())
         .inspect_err(|error| tracing::warn!(%error, "no socket for the link to the entry"))
         .ok()?;
-    let dialed = endpoint.dial(plan.address, &plan.key, plan.session.hello.clone()).await;
+    let dialed = endpoint.dial(plan.address, &plan.key, plan.session.hello.to_frame()).await;
     match dialed {
         Ok(link) => Some((endpoint, link)),
         Err(error) => {
@@ -101,3 +130,68 @@ async fn read(plan: &Plan, mut receiver: veilpost_link::FrameReceiver, core: &mp
 
 /// The half that sends; dropped with the connection.
 pub(super) type Sender = FrameSender;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+    use std::sync::Arc;
+    use veilpost_link::LinkSecret;
+    use veilpost_packet::{
+        ids::{DocumentHash, NetworkId, SessionAddress},
+        puzzle::Effort,
+        sphinx::SphinxSecret,
+    };
+
+    const NETWORK: NetworkId = NetworkId([1; 32]);
+    const ENTRY: NodeId = NodeId([4; 32]);
+
+    fn secret() -> LinkSecret {
+        LinkSecret::from_seed([1; 32])
+    }
+
+    fn plan(address: SocketAddr) -> Plan {
+        let hello = Hello::client(SessionAddress([7; 32]), DocumentHash::default());
+        let unwrapping = Arc::new(SphinxSecret::from_seed([2; 32]));
+        let session = Session { hello, secret: unwrapping, network: NETWORK, number: 1 };
+        Plan { entry: ENTRY, address, key: secret().public(), session }
+    }
+
+    /// An entry that asks `asks` in turn of who comes without the solution of what it asked before; how many came.
+    async fn entry(endpoint: Endpoint, asks: Vec<Effort>) -> usize {
+        let (mut came, mut before) = (0, None::<SessionAsk>);
+        let mut links = Vec::new();
+        while let Some(arrival) = endpoint.accept().await {
+            let hello = Hello::decode(arrival.hello.body()).unwrap();
+            if let Some(before) = before {
+                let puzzle = before.puzzle(&NETWORK, &ENTRY, &hello.session.unwrap());
+                assert!(puzzle.verify(&hello.puzzle), "it comes back with the solution");
+            }
+            before = asks.get(came).map(|&effort| SessionAsk { seed: [came as u8; SessionAsk::SEED], effort });
+            let room = before.map_or([0; PUZZLE], SessionAsk::to_room);
+            let link = arrival.admit(Hello { puzzle: room, ..Hello::node(DocumentHash::default()) }.to_frame());
+            links.push(link);
+            came += 1;
+        }
+        came
+    }
+
+    /// Whether a client gets a session where so much is asked, and how often it came.
+    async fn come(asks: Vec<Effort>) -> (bool, usize) {
+        let endpoint = Endpoint::bind("127.0.0.1:0".parse().unwrap(), &secret(), Limits::default()).unwrap();
+        let mut plan = plan(endpoint.local_addr().unwrap());
+        let serving = tokio::spawn(entry(endpoint.clone(), asks));
+        let got = dial(&mut plan).await;
+        endpoint.close(Duration::from_millis(200)).await;
+        (got.is_some(), serving.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_client_works_for_its_session_when_the_entry_asks_and_only_so_much() {
+        assert_eq!(come(vec![]).await, (true, 1));
+        assert_eq!(come(vec![Effort(1), Effort(2)]).await, (true, 3));
+        assert_eq!(come(vec![Effort(1); PUZZLES + 1]).await, (false, PUZZLES + 1), "an entry that asks for ever");
+        assert_eq!(come(vec![Effort(17)]).await, (false, 1), "more than a session is worth");
+    }
+}

@@ -107,7 +107,7 @@ pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
         let (mix, mailbox) = (peer(may_come), peer(may_talk));
         match mix.or(mailbox).and_then(|id| Some((id, shared.accepted.take(id)?))) {
             Some((id, held)) => {
-                let link = arrival.admit(live.hello());
+                let link = arrival.admit(live.hello().to_frame());
                 if mix.is_some() {
                     tokio::spawn(read(Arc::clone(&shared), link, key, held));
                 } else {

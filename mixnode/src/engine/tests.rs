@@ -10,6 +10,7 @@ use veilpost_packet::{
     frame::{FrameKind, RecordJoiner},
     geometry::{DIGEST_MAX, DOCUMENT_MAX, PACKET},
     ids::{District, DocumentHash},
+    puzzle::{Effort, SessionAsk},
     random::seeded,
     sphinx::{ReplayTag, build, unwrap},
     time::Tick,
@@ -52,9 +53,25 @@ fn session(number: u8) -> SessionAddress {
     SessionAddress([number; 32])
 }
 
+fn hello(engine: &Engine, number: u8) -> Hello {
+    Hello::client(session(number), document(engine).hash())
+}
+
 fn open(engine: &mut Engine, number: u8) -> Result<SessionAddress, SessionRefused> {
-    let known = document(engine).hash();
-    engine.open_session(NOW, &Hello::client(session(number), known))
+    engine.open_session(NOW, &hello(engine, number))
+}
+
+/// What an entry asks of somebody whose hello has no solution.
+fn asked(engine: &mut Engine, now: Timestamp, hello: &Hello) -> SessionAsk {
+    match engine.open_session(now, hello) {
+        Err(SessionRefused::Puzzle(ask)) => ask,
+        other => panic!("nothing is asked: {other:?}"),
+    }
+}
+
+fn solved(engine: &Engine, ask: SessionAsk, hello: Hello) -> Hello {
+    let puzzle = ask.puzzle(&document(engine).network, &id(4), &hello.session.unwrap()).solve().unwrap();
+    Hello { puzzle, ..hello }
 }
 
 type Forwards = Vec<(Timestamp, Forward)>;
@@ -288,10 +305,43 @@ fn an_ended_sessions_address_stays_taken_for_the_grace_period() {
 fn sessions_have_a_bound() {
     let mut entry = engine_with(4, Limits { sessions: 2, ..Limits::default() }, 10);
     open(&mut entry, 200).unwrap();
-    open(&mut entry, 201).unwrap();
+    open_by_work(&mut entry, 201).unwrap();
     assert_eq!(open(&mut entry, 202), Err(SessionRefused::TooMany));
     entry.close_session(NOW, &session(200));
-    open(&mut entry, 202).unwrap();
+    open_by_work(&mut entry, 202).unwrap();
+}
+
+fn open_by_work(entry: &mut Engine, number: u8) -> Result<SessionAddress, SessionRefused> {
+    let hello = hello(entry, number);
+    let ask = asked(entry, NOW, &hello);
+    let paid = solved(entry, ask, hello);
+    entry.open_session(NOW, &paid)
+}
+
+#[test]
+fn a_full_entry_asks_newcomers_to_work_for_one_session_each_within_minutes() {
+    let mut entry = engine_with(4, Limits { sessions: 4, ..Limits::default() }, 10);
+    open(&mut entry, 200).unwrap();
+    open(&mut entry, 201).unwrap();
+    let late = hello(&entry, 202);
+    let ask = asked(&mut entry, NOW, &late);
+    assert_eq!(ask.effort, Effort(1));
+    let paid = solved(&entry, ask, late);
+    // Not another address, and not with another solution.
+    let other = Hello { session: Some(session(203)), ..paid.clone() };
+    asked(&mut entry, NOW, &other);
+    asked(&mut entry, NOW, &Hello { puzzle: [1; 32], ..paid.clone() });
+    // Good through the next seed's time, and no longer.
+    let minutes = |count| NOW + SECOND * 60 * count;
+    let next = asked(&mut entry, minutes(6), &other);
+    assert_ne!(next.seed, ask.seed);
+    asked(&mut entry, minutes(12), &paid);
+    assert!(entry.open_session(minutes(12), &solved(&entry, next, other)).is_ok(), "solved before, within ten minutes");
+    // The fuller, the harder: three of four now.
+    assert_eq!(asked(&mut entry, minutes(12), &paid).effort, Effort(4));
+    entry.close_session(NOW, &session(200));
+    entry.close_session(NOW, &session(201));
+    assert!(open(&mut entry, 204).is_ok(), "less than a half is free for all");
 }
 
 #[test]

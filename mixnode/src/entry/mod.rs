@@ -4,6 +4,7 @@ pub mod digests;
 pub mod downlink;
 pub mod sessions;
 pub mod sets;
+mod toll;
 
 pub use digests::{DigestCache, DigestRefused};
 pub use downlink::Downlink;

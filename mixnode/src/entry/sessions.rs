@@ -1,5 +1,6 @@
 //! The sessions of an entry's clients.
 
+use super::toll::Toll;
 use crate::{DropReason, Limits, entry::Downlink};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -10,13 +11,14 @@ use std::{
 use veilpost_packet::{
     frame::{Flags, Frame, Hello},
     ids::{NodeId, SessionAddress},
+    puzzle::SessionAsk,
     random::{EngineRng, fork},
     sphinx::Packet,
     time::Timestamp,
 };
 use veilpost_pki::{Document, Documents, Params};
 
-/// A session was not opened. The client sees its link closed and nothing else.
+/// A session was not opened. The client sees its link closed and nothing else, or what it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SessionRefused {
     /// This node is no entry.
@@ -34,6 +36,9 @@ pub enum SessionRefused {
     /// As many sessions as there may be.
     #[error("too many sessions")]
     TooMany,
+    /// The hello has no solution of what is asked under load.
+    #[error("no solution of the session puzzle")]
+    Puzzle(SessionAsk),
 }
 
 /// Addresses of ended sessions that are remembered, at most, per open session allowed.
@@ -43,6 +48,7 @@ const ENDED_PER_SESSION: usize = 4;
 pub struct Sessions {
     limits: Limits,
     rng: EngineRng,
+    toll: Toll,
     open: BTreeMap<SessionAddress, Downlink>,
     /// Next ticks of all sessions.
     clock: BTreeSet<(Timestamp, SessionAddress)>,
@@ -52,10 +58,10 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// No sessions yet.
-    pub fn new(limits: Limits, rng: EngineRng) -> Self {
-        let (open, clock) = (BTreeMap::new(), BTreeSet::new());
-        Self { limits, rng, open, clock, ended: BTreeSet::new(), endings: VecDeque::new() }
+    /// No sessions yet, of the entry `id`.
+    pub fn new(id: NodeId, limits: Limits, rng: EngineRng) -> Self {
+        let (open, clock, toll) = (BTreeMap::new(), BTreeSet::new(), Toll::new(id));
+        Self { limits, rng, toll, open, clock, ended: BTreeSet::new(), endings: VecDeque::new() }
     }
 
     /// Opens a session and queues the document in force and what is known of those to come. A client that names one of them
@@ -81,6 +87,9 @@ impl Sessions {
         if self.open.len() >= self.limits.sessions {
             return Err(SessionRefused::TooMany);
         }
+        let (network, effort) = (&in_force.network, Toll::effort(self.open.len(), self.limits.sessions));
+        let paid = self.toll.check(now, &mut self.rng, network, (hello, &address), effort);
+        paid.map_err(SessionRefused::Puzzle)?;
         let mut downlink = Downlink::new(now, &in_force.params, fork(&mut self.rng));
         let named = documents.iter().find(|document| document.hash() == hello.document).map(|named| named.epoch);
         for document in documents.iter().filter(|document| document.epoch >= in_force.epoch) {

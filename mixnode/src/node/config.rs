@@ -14,6 +14,7 @@ use veilpost_pki::{Descriptor, Role};
 ///
 /// ```toml
 /// role = "mix"                  # or "entry"
+/// sessions = 4096               # optional, entries: clients at once; from half of them on a newcomer solves a puzzle first
 /// [node]
 /// data_dir = "data"
 /// listen = "127.0.0.1:4001"
@@ -26,8 +27,15 @@ use veilpost_pki::{Descriptor, Role};
 pub struct Config {
     /// `mix` or `entry`.
     pub role: Role,
+    /// Clients that an entry serves at once.
+    #[serde(default = "sessions")]
+    pub sessions: usize,
     /// What every relay has.
     pub node: NodeConfig,
+}
+
+fn sessions() -> usize {
+    crate::Limits::default().sessions
 }
 
 impl Config {
@@ -36,12 +44,12 @@ impl Config {
     /// # Errors
     /// [`Failure::Config`] with file, line and what to do.
     pub fn load(path: &Path) -> Result<Self, Failure> {
-        let Self { role, node } = config::load(path).map_err(Failure::config)?;
+        let Self { role, sessions, node } = config::load(path).map_err(Failure::config)?;
         if role == Role::Mailbox {
             let what = "this program is a mix or an entry; mailboxes are run by veilpost-mailbox".into();
             return Err(Failure::config(ConfigError::Value { path: path.into(), key: "role", what }));
         }
-        Ok(Self { role, node: node.resolve(path).map_err(Failure::config)? })
+        Ok(Self { role, sessions, node: node.resolve(path).map_err(Failure::config)? })
     }
 }
 

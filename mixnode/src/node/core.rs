@@ -1,7 +1,7 @@
 //! The one task that owns the engine: inputs in, tags to disk, packets and frames out.
 
-use super::links::{Shared, start_client};
-use crate::{DropReason, Engine, Origin};
+use super::links::{Shared, ask_puzzle, start_client};
+use crate::{DropReason, Engine, Origin, entry::SessionRefused};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -171,6 +171,10 @@ impl Core {
             Ok(session) => {
                 let sender = start_client(Arc::clone(&self.shared), arrival, session);
                 self.clients.insert(session, sender);
+            }
+            Err(SessionRefused::Puzzle(ask)) => {
+                self.shared.metrics.puzzles_asked.inc();
+                ask_puzzle(&self.shared, arrival, &ask);
             }
             Err(error) => {
                 tracing::debug!(%error, "a session was refused");

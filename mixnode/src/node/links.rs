@@ -2,7 +2,7 @@
 
 use super::{core::Input, metrics::Metrics};
 use crate::{DropReason, Engine, Gate, Origin, admission::may_come};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
 use veilpost_daemon::{
     clock::Clock,
@@ -16,11 +16,15 @@ use veilpost_packet::{
     frame::{Frame, FrameKind, Hello, RecordJoiner},
     geometry::{DIGEST_MAX, SET_MAX},
     ids::{LinkKey, NodeId, SessionAddress},
+    puzzle::SessionAsk,
     set::SignedSet,
     sphinx::Packet,
     time::Epoch,
 };
 use veilpost_pki::document::Place;
+
+/// How long a client that was asked for a puzzle may keep its link.
+const ASKED: Duration = Duration::from_secs(5);
 
 /// What the tasks of all links share.
 pub(crate) struct Shared {
@@ -56,13 +60,13 @@ pub(crate) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
         match (live.peer(&key, may_come), live.peer(&key, brings_digests), Hello::decode(arrival.hello.body())) {
             (Some(Some(id)), _, Ok(_)) => {
                 if let Some(held) = shared.accepted.take(id) {
-                    let link = arrival.admit(live.hello());
+                    let link = arrival.admit(live.hello().to_frame());
                     tokio::spawn(read_node(Arc::clone(&shared), link, key, held));
                 }
             }
             (_, Some(Some(id)), Ok(_)) => {
                 if let Some(held) = shared.accepted.take(id) {
-                    let link = arrival.admit(live.hello());
+                    let link = arrival.admit(live.hello().to_frame());
                     tokio::spawn(read_mailbox(Arc::clone(&shared), link, id, held));
                 }
             }
@@ -86,9 +90,17 @@ pub(crate) fn start_client(
     arrival: Arrival,
     session: SessionAddress,
 ) -> veilpost_link::FrameSender {
-    let Link { sender, receiver, .. } = arrival.admit(shared.live().hello());
+    let Link { sender, receiver, .. } = arrival.admit(shared.live().hello().to_frame());
     tokio::spawn(read_client(shared, receiver, session));
     sender
+}
+
+/// Tells a client what it is asked for and ends the link when the client does, or after a while: what was sent has to arrive.
+pub(crate) fn ask_puzzle(shared: &Shared, arrival: Arrival, ask: &SessionAsk) {
+    let hello = Hello { puzzle: ask.to_room(), ..shared.live().hello() };
+    let Link { sender, mut receiver, .. } = arrival.admit(hello.to_frame());
+    sender.close();
+    tokio::spawn(async move { tokio::time::timeout(ASKED, receiver.recv()).await });
 }
 
 async fn read_node(shared: Arc<Shared>, link: Link, key: LinkKey, _held: Held) {

@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) outbound: Gauge,
     pub(crate) links_down: Gauge,
     pub(crate) sessions: Gauge,
+    pub(crate) puzzles_asked: Counter,
     pub(crate) tags: Gauge,
     pub(crate) tags_memory: Gauge,
     pub(crate) epochs: EpochMetrics,
@@ -47,6 +48,7 @@ impl Metrics {
             outbound: Gauge::default(),
             links_down: Gauge::default(),
             sessions: Gauge::default(),
+            puzzles_asked: Counter::default(),
             tags: Gauge::default(),
             tags_memory: Gauge::default(),
             epochs: EpochMetrics::default(),
@@ -65,6 +67,8 @@ impl Metrics {
         registry.register("outbound", "Packets that wait for a link", metrics.outbound.clone());
         registry.register("links_down", "Links to next nodes that are down", metrics.links_down.clone());
         registry.register("sessions", "Open sessions of clients", metrics.sessions.clone());
+        let asked = "Clients that were asked for a puzzle before a session";
+        registry.register("session_puzzles_asked", asked, metrics.puzzles_asked.clone());
         registry.register("replay_tags", "Tags in the replay tables of live epochs", metrics.tags.clone());
         registry.register("replay_bytes", "Memory of the replay tables", metrics.tags_memory.clone());
         metrics.epochs.register(&mut registry);

@@ -89,11 +89,12 @@ impl Node {
             Some(address) => Some(MetricsServer::start(address, registry).await.map_err(Failure::runtime)?),
             None => None,
         };
-        let limits = veilpost_link::Limits { links: LINKS, ..veilpost_link::Limits::default() };
-        let endpoint = Endpoint::bind(config.node.listen, &epochs.keys.link, limits).map_err(Failure::runtime)?;
+        let bounds = veilpost_link::Limits { links: LINKS, ..veilpost_link::Limits::default() };
+        let endpoint = Endpoint::bind(config.node.listen, &epochs.keys.link, bounds).map_err(Failure::runtime)?;
 
+        let limits = Limits { sessions: config.sessions, ..Limits::default() };
         let rng = seeded(*keys::fresh().map_err(Failure::runtime)?.expose());
-        let engine = Engine::idle(epochs.keys.id(), Limits::default(), rng);
+        let engine = Engine::idle(epochs.keys.id(), limits, rng);
 
         let metrics = Arc::new(metrics);
         let (stop, stopping) = watch::channel(false);

@@ -15,6 +15,7 @@ use veilpost_packet::{
     frame::{Flags, Frame, FrameKind, Hello, RecordCutter, RecordJoiner, Want},
     geometry::{DIGEST_MAX, DOCUMENT_MAX},
     ids::{District, DocumentHash, LinkKey, NetworkId, NodeId, SessionAddress},
+    puzzle::SessionAsk,
     sphinx::{Hop, Packet, Unwrapped, build, unwrap},
     time::{Epoch, Tick, Timestamp},
 };
@@ -64,7 +65,7 @@ impl World {
             family: String::new(),
             capacity: 1_000,
         };
-        let config = Config { role, node };
+        let config = Config { role, sessions: 64, node };
         init(&config, EPOCH.0).unwrap();
         let own = Descriptor::verify(&std::fs::read(path("data/descriptor")).unwrap()).unwrap();
 
@@ -293,6 +294,27 @@ fn digest(world: &World, tick: Tick) -> Vec<u8> {
         tags: Vec::new(),
     };
     digest.sign(&identity(5)).as_bytes().to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_fills_up_asks_newcomers_to_work_and_ends_their_link() {
+    let mut world = World::new(Role::Entry, 4, &[]);
+    world.config.sessions = 2;
+    let running = world.start().await;
+    let client = Endpoint::anonymous_dialer(Limits::default()).unwrap();
+    let come = async |hello: &Hello| client.dial(running.address, &world.own.link_key, hello.to_frame()).await.unwrap();
+    let hello = |number| Hello::client(SessionAddress([number; 32]), DocumentHash::default());
+    let first = come(&hello(1)).await;
+    assert_eq!(Hello::decode(first.hello.body()).unwrap().puzzle, [0; 32], "the first is asked nothing");
+    let mut asked = come(&hello(2)).await;
+    let ask = SessionAsk::from_room(&Hello::decode(asked.hello.body()).unwrap().puzzle).unwrap();
+    assert!(timeout(LONG, asked.receiver.recv()).await.unwrap().map_or(true, |frame| frame.is_none()), "no downlink");
+    let address = hello(2).session.unwrap();
+    let puzzle = ask.puzzle(&world.network, &world.own.id, &address).solve().unwrap();
+    let mut paid = come(&Hello { puzzle, ..hello(2) }).await;
+    assert_eq!(Hello::decode(paid.hello.body()).unwrap(), Hello::node(world.hash));
+    assert!(timeout(LONG, paid.receiver.recv()).await.unwrap().unwrap().is_some(), "its downlink runs");
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,8 +9,9 @@ use veilpost_client::{
     signal,
     store::{Store, contacts::ContactState, messages},
 };
+use veilpost_mixnode::entry::SessionRefused;
 use veilpost_packet::{
-    frame::{Frame, FrameKind, Hello},
+    frame::{Frame, FrameKind},
     ids::{NodeId, SessionAddress},
     random::{fork, pick},
     sphinx::{Packet, unwrap},
@@ -203,11 +204,18 @@ impl Simulation {
         let jitter = self.rng.random_range(1.0..1.5);
         let client = self.client_mut(number);
         let local = client.clock(now);
-        let session = client.core().new_session();
-        let hello = Hello::decode(session.hello.body()).expect("the core's own hello");
+        let mut session = client.core().new_session();
         let relay = self.relays.get_mut(at).expect("a relay");
         let theirs = relay.node.skew.local(now);
-        let opened = relay.engine.as_mut().filter(|_| !cut).and_then(|engine| engine.open_session(theirs, &hello).ok());
+        let opened = relay.engine.as_mut().filter(|_| !cut).and_then(|engine| {
+            match engine.open_session(theirs, &session.hello) {
+                Err(SessionRefused::Puzzle(asked)) => {
+                    session.hello.puzzle = session.puzzle(&entry, asked)?.solve()?;
+                    engine.open_session(theirs, &session.hello).ok()
+                }
+                opened => opened.ok(),
+            }
+        });
         let client = self.client_mut(number);
         match opened {
             Some(address) => {
