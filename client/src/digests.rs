@@ -20,6 +20,11 @@ const JOIN_TICKS: u32 = 256;
 const WANT_AGAIN: Duration = Duration::from_secs(60);
 /// Longest wait between two askings.
 const WANT_MAX: Duration = Duration::from_secs(3_600);
+/// After so many askings in vain, 7 minutes, the entry is taken not to have the digests: its process is new and the mailbox gone, or
+/// its cache was too small. Their mailbox's sets tell what they named.
+const VAIN: u32 = 3;
+/// And after so long without any digest of a gap: the answer may wait behind a longer one.
+const STILL: Duration = Duration::from_secs(240);
 
 #[derive(Clone, Copy, Debug)]
 struct Position {
@@ -41,6 +46,8 @@ struct Gap {
     /// Askings since something last came of one.
     asked: u32,
     again: Timestamp,
+    /// Its time's sets are wanted.
+    by_sets: bool,
 }
 
 impl Gap {
@@ -76,6 +83,7 @@ impl Gap {
         (self.last, self.right) = (later.last, later.right);
         self.filled.extend(later.filled);
         (self.asked, self.again) = (self.asked.min(later.asked), self.again.min(later.again));
+        self.by_sets &= later.by_sets;
     }
 }
 
@@ -98,6 +106,8 @@ pub struct DigestTracker {
     /// In order of their ticks.
     gaps: BTreeMap<NodeId, Vec<Gap>>,
     recent: BTreeMap<(BoxTag, Tick), NodeId>,
+    /// When something of a gap last came.
+    filled: Timestamp,
 }
 
 impl DigestTracker {
@@ -150,6 +160,9 @@ impl DigestTracker {
         };
         let Some(gap) = gaps.get_mut(at) else { return News::Known };
         let new = gap.fill(digest.tick, digest.hash, digest.previous);
+        if new {
+            self.filled = now;
+        }
         if new && gap.asked > 0 {
             // The answer is on its way: a long one takes minutes, and asking meanwhile would only bring it twice.
             gap.asked = 1;
@@ -178,6 +191,7 @@ impl DigestTracker {
             filled: BTreeMap::new(),
             asked: 0,
             again: now,
+            by_sets: false,
         });
         if gaps.len() > GAPS_MAX {
             let between = |pair: &[Gap]| match pair {
@@ -208,7 +222,21 @@ impl DigestTracker {
             gap.again = now + pace.of(wait);
         }
         let (first, last) = (covered.first()?.first, covered.last()?.last);
-        Some(Want { mailbox, first, count: last.0.saturating_sub(first.0).saturating_add(1) })
+        Some(Want::digests(mailbox, first, last.0.saturating_sub(first.0).saturating_add(1)))
+    }
+
+    /// Gaps whose digests the entry does not seem to have, each once: the mailbox, the first and the last tick.
+    pub fn take_vain(&mut self, now: Timestamp, pace: Pace) -> Vec<(NodeId, Tick, Tick)> {
+        if now < self.filled + pace.of(STILL) {
+            return Vec::new();
+        }
+        let gaps = self.gaps.iter_mut().flat_map(|(mailbox, gaps)| gaps.iter_mut().map(|gap| (*mailbox, gap)));
+        let vain = gaps.filter(|(_, gap)| gap.asked >= VAIN && gap.again <= now && !gap.by_sets);
+        vain.map(|(mailbox, gap)| {
+            gap.by_sets = true;
+            (mailbox, gap.first, gap.last)
+        })
+        .collect()
     }
 
     /// True if a digest of the last day named this tag.
@@ -292,7 +320,7 @@ mod tests {
         tracker.handle(NOW, &digests[0], Tick(0), REAL);
         tracker.handle(NOW, &digests[3], Tick(0), REAL);
         let want = tracker.next_want(NOW, REAL).unwrap();
-        assert_eq!((want.first, want.count), (Tick(3), 5));
+        assert_eq!((want.first, want.count), (3, 5));
         assert_eq!(tracker.next_want(NOW, REAL), None, "asked once, then time for the answer");
         assert_eq!(tracker.handle(NOW, &digests[2], Tick(0), REAL), News::Match);
         assert_eq!(tracker.gaps(), 1);
@@ -317,7 +345,7 @@ mod tests {
             .to_vec();
         let mut tracker = DigestTracker::new(NOW, &kept, Vec::new());
         let want = tracker.next_want(NOW, REAL).unwrap();
-        assert_eq!((want.first, want.count), (Tick(5), 5));
+        assert_eq!((want.first, want.count), (5, 5));
         assert_eq!(tracker.handle(NOW, &digests[3], Tick(0), REAL), News::Match);
         assert_eq!(tracker.handle(NOW, &digests[2], Tick(0), REAL), News::Match);
         assert_eq!(tracker.gaps(), 0);
@@ -338,7 +366,7 @@ mod tests {
         let mut tracker = seen(&digests, |at| at % 4 == 0 || at == 39);
         assert_eq!(tracker.gaps(), 10);
         let want = tracker.next_want(NOW, REAL).unwrap();
-        assert_eq!((want.first, want.first.0 + want.count), (Tick(3), 80));
+        assert_eq!((want.first, want.end()), (3, 80));
         assert_eq!(tracker.next_want(NOW, REAL), None);
         for digest in &digests {
             tracker.handle(NOW, digest, Tick(0), REAL);
@@ -351,10 +379,7 @@ mod tests {
         let digests = chain(200);
         let mut tracker = seen(&digests, |at| at != 10 && at != 190);
         let wants: Vec<_> = std::iter::from_fn(|| tracker.next_want(NOW, REAL)).collect();
-        assert_eq!(
-            wants.iter().map(|want| (want.first, want.count)).collect::<Vec<_>>(),
-            [(Tick(21), 3), (Tick(381), 3)]
-        );
+        assert_eq!(wants.iter().map(|want| (want.first, want.count)).collect::<Vec<_>>(), [(21, 3), (381, 3)]);
     }
 
     #[test]
@@ -365,7 +390,7 @@ mod tests {
         // Everything that was missing lies in some gap, and is matched when it comes.
         let mut asked = Vec::new();
         while let Some(want) = tracker.next_want(NOW, REAL) {
-            asked.push(want.first.0..want.first.0 + want.count);
+            asked.push(want.first..want.end());
         }
         for (at, digest) in digests.iter().enumerate().filter(|(at, _)| at % 2 == 1 && *at < 399) {
             assert!(asked.iter().any(|range| range.contains(&digest.digest().tick.0)), "{at} was not asked for");
@@ -389,7 +414,26 @@ mod tests {
         tracker.handle(NOW + wait / 2, &digests[1], Tick(0), fast);
         assert_eq!(tracker.next_want(NOW + wait, fast), None, "the answer is coming");
         let want = tracker.next_want(NOW + wait * 3 / 2, fast).unwrap();
-        assert_eq!(want.first, Tick(5), "only what is still missing");
+        assert_eq!(want.first, 5, "only what is still missing");
+    }
+
+    #[test]
+    fn a_gap_that_was_asked_for_three_times_in_vain_is_given_to_the_sets_once() {
+        let digests = chain(10);
+        let mut tracker = seen(&digests, |at| at == 0 || at == 9);
+        let minute = |minute: u32| NOW + Duration::from_secs(60) * minute;
+        let mut given = Vec::new();
+        for at in 0..100 {
+            given.extend(tracker.take_vain(minute(at), REAL).into_iter().map(|gap| (at, gap)));
+            tracker.next_want(minute(at), REAL);
+            if at == 5 {
+                tracker.handle(minute(5), &digests[1], Tick(0), REAL);
+            }
+        }
+        let mailbox = digests[0].digest().mailbox;
+        // What came in minute 5 was an answer: three askings from then on.
+        assert_eq!(given, [(12, (mailbox, Tick(5), Tick(19)))]);
+        assert_eq!(tracker.handle(minute(100), &digests[2], Tick(0), REAL), News::Match, "it may come all the same");
     }
 
     #[test]

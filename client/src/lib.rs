@@ -23,6 +23,7 @@ pub mod guards;
 pub mod handle;
 pub mod invitation;
 pub mod runtime;
+pub mod sets;
 pub mod signal;
 pub mod store;
 pub mod traffic;

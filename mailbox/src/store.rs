@@ -95,9 +95,9 @@ pub enum Series {
     Digest = 1,
     /// What the engine has to remember of itself, by the kind of note.
     Note = 2,
-    /// Signed sets of an hour, by hour.
+    /// Signed sets of an hour, by hour; all parts in one record.
     HourlySet = 3,
-    /// Signed sets of a day, by day.
+    /// Signed sets of a day, by day; all parts in one record.
     DailySet = 4,
 }
 

@@ -11,15 +11,16 @@
 use crate::{
     admission::{self, DropReason, Origin, may_come, may_go},
     delay::DelayQueue,
-    entry::{DigestCache, DigestRefused, SessionRefused, Sessions},
+    entry::{DigestCache, DigestRefused, SessionRefused, Sessions, SetCache},
 };
 use std::{collections::BTreeMap, fmt};
 use veilpost_packet::{
     digest::SignedDigest,
-    frame::{Flags, Frame, Hello, Want},
+    frame::{Flags, Frame, Hello, Want, Wanted},
     ids::{NodeId, SessionAddress},
     random::EngineRng,
     replay::{Tag, TagKey, TagRefused, TagTable},
+    set::SignedSet,
     sphinx::{Packet, Unwrapped},
     time::{Epoch, Timestamp},
 };
@@ -38,11 +39,14 @@ pub struct Limits {
     pub stream: usize,
     /// Bytes of raw digests kept per mailbox. The mailbox fills it.
     pub digests: usize,
+    /// Bytes of sets kept per mailbox. The mailbox fills it. At 28 MB for 1,000 clients and three mailboxes there is room for two
+    /// thousand.
+    pub sets: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { delayed: 16_384, sessions: 4_096, replies: 128, stream: 32 << 20, digests: 64 << 20 }
+        Self { delayed: 16_384, sessions: 4_096, replies: 128, stream: 32 << 20, digests: 64 << 20, sets: 64 << 20 }
     }
 }
 
@@ -77,6 +81,7 @@ pub struct Engine {
     delayed: DelayQueue<(Next, Flags, Packet)>,
     sessions: Sessions,
     digests: DigestCache,
+    sets: SetCache,
     dropped: BTreeMap<DropReason, u64>,
 }
 
@@ -104,6 +109,7 @@ impl Engine {
             delayed: DelayQueue::new(limits.delayed),
             sessions: Sessions::new(id, limits, rng),
             digests: DigestCache::new(limits.digests),
+            sets: SetCache::new(limits.sets),
             dropped: BTreeMap::new(),
         }
     }
@@ -124,6 +130,7 @@ impl Engine {
         }
         self.epochs.retain(|epoch, _| documents.get(*epoch).is_some());
         self.digests.forget_others(&documents);
+        self.sets.forget_others(&documents);
         self.documents = documents;
     }
 
@@ -261,7 +268,26 @@ impl Engine {
 
     /// Answers a client's Want from the cache, as far as the session's stream has room.
     pub fn handle_want(&mut self, session: &SessionAddress, want: &Want) {
-        self.sessions.push_digests(session, self.digests.range(want));
+        match want.what {
+            Wanted::Digests => self.sessions.push_digests(session, self.digests.range(want)),
+            Wanted::Hours | Wanted::Days => self.sessions.push_sets(session, self.sets.range(want)),
+        }
+    }
+
+    /// Takes a part of a set that came over `from`'s link.
+    ///
+    /// # Errors
+    /// [`DigestRefused`].
+    pub fn handle_set(&mut self, now: Timestamp, from: &NodeId, set: &SignedSet) -> Result<(), DigestRefused> {
+        if self.place() != Some(Place::Entry) {
+            return Err(DigestRefused::NotOurs);
+        }
+        self.sets.insert(now, &self.documents, from, set)
+    }
+
+    /// Which sets to ask a mailbox for when its link comes up: all that it has, as they thin out while we are away.
+    pub fn set_wants(mailbox: &NodeId) -> [Want; 2] {
+        [Wanted::Hours, Wanted::Days].map(|what| Want { mailbox: *mailbox, what, first: 0, count: u32::MAX })
     }
 
     /// What to ask a mailbox for when its link comes up: the digests from the first tick that is lacking on. `None` before

@@ -5,9 +5,9 @@
 //! flags   low 4 bits: the packet's epoch modulo 16; high 4 bits: zero
 //! packet  body: a Sphinx packet, exactly
 //! hello   body: session address 32 | puzzle room 32 (a client's solution, what an entry asks) | newest document known 8 | zeros
-//! want    body: mailbox 32 | first tick 4 | count 4 | zeros
+//! want    body: mailbox 32 | first 4 | count 4 | what 1 | zeros
 //! peer    body: see crate::peer
-//! digest, document body: length 2 | that many bytes of a stream of records (u32 length, bytes) | zeros
+//! digest, document, set body: length 2 | that many bytes of a stream of records (u32 length, bytes) | zeros
 //! ```
 
 use crate::{
@@ -32,15 +32,17 @@ pub enum FrameKind {
     Document = 4,
     /// A piece of the stream of digests.
     Digest = 5,
-    /// Asks for digests.
+    /// Asks for digests or sets.
     Want = 6,
     /// What one mailbox tells another, or nothing.
     Peer = 7,
+    /// A piece of the stream of sets.
+    Set = 8,
 }
 
 impl FrameKind {
     fn from_byte(byte: u8) -> Result<Self> {
-        [Self::Packet, Self::Dummy, Self::Hello, Self::Document, Self::Digest, Self::Want, Self::Peer]
+        [Self::Packet, Self::Dummy, Self::Hello, Self::Document, Self::Digest, Self::Want, Self::Peer, Self::Set]
             .into_iter()
             .find(|&kind| kind as u8 == byte)
             .ok_or(DecodeError::Invalid("frame kind"))
@@ -178,29 +180,61 @@ impl Hello {
     }
 }
 
-/// Asks for the digests of one mailbox in a range of ticks: a client its entry, an entry a mailbox.
+/// What a [`Want`] asks for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Wanted {
+    /// Digests, by tick, oldest first.
+    Digests = 0,
+    /// Sets of hours, newest first.
+    Hours = 1,
+    /// Sets of days, newest first.
+    Days = 2,
+}
+
+impl Wanted {
+    fn from_byte(byte: u8) -> Result<Self> {
+        let known = [Self::Digests, Self::Hours, Self::Days].into_iter().find(|&wanted| wanted as u8 == byte);
+        known.ok_or(DecodeError::Invalid("what is wanted"))
+    }
+}
+
+/// Asks for the digests or sets of one mailbox in a range of ticks, hours or days: a client its entry, an entry a mailbox.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Want {
-    /// Whose digests.
+    /// Whose.
     pub mailbox: NodeId,
-    /// The oldest wanted.
-    pub first: Tick,
-    /// How many ticks from there on; `u32::MAX` means "all that you have".
+    /// What.
+    pub what: Wanted,
+    /// The oldest wanted: a tick, an hour or a day.
+    pub first: u32,
+    /// How many from there on; `u32::MAX` means "all that you have".
     pub count: u32,
 }
 
 impl Want {
+    /// Of digests.
+    pub fn digests(mailbox: NodeId, first: Tick, count: u32) -> Self {
+        Self { mailbox, what: Wanted::Digests, first: first.0, count }
+    }
+
+    /// The first that is behind the range.
+    pub fn end(&self) -> u32 {
+        self.first.saturating_add(self.count)
+    }
+
     /// As a frame.
     pub fn to_frame(&self) -> Frame {
         let mut writer = Writer::with_capacity(64);
-        writer.put(self.mailbox.as_bytes()).u32(self.first.0).u32(self.count);
+        writer.put(self.mailbox.as_bytes()).u32(self.first).u32(self.count).u8(self.what as u8);
         Frame::new(FrameKind::Want, Flags::default(), &writer.finish()).expect("a want is shorter than a body")
     }
 
     /// From a frame's body.
     pub fn decode(body: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(body);
-        let want = Self { mailbox: NodeId(reader.array()?), first: Tick(reader.u32()?), count: reader.u32()? };
+        let (mailbox, first, count) = (NodeId(reader.array()?), reader.u32()?, reader.u32()?);
+        let want = Self { mailbox, what: Wanted::from_byte(reader.u8()?)?, first, count };
         reader.finish_padding()?;
         Ok(want)
     }

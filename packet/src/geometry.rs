@@ -70,6 +70,15 @@ pub const DIGEST_FIXED: usize = KEY + DOCUMENT_HASH_PREFIX + KEY + 2 + 4 + HASH 
 /// A digest at most.
 pub const DIGEST_MAX: usize = DIGEST_FIXED + DIGEST_MAX_TAGS * DIGEST_TAG;
 
+/// Tags that one part of a set holds at most: about 500 kB, 14 s of a young downlink. A link that ends costs no more than that.
+pub const SET_PART_TAGS: usize = 1 << 17;
+/// Parts of a set at most: 8 million boxes, 28 MB, of one period at one mailbox.
+pub const SET_PARTS_MAX: usize = 64;
+/// A part of a set without its codes, see [`crate::set`].
+pub const SET_FIXED: usize = KEY + DOCUMENT_HASH_PREFIX + KEY + 2 + 1 + 4 + 4 + 2 + 2 + 4 + 2 * DIGEST_TAG + SIGNATURE;
+/// A part of a set at most. Where 131,072 tags span all numbers, k is 30: 31 bits each and not more than three ones more on average.
+pub const SET_MAX: usize = SET_FIXED + SET_PART_TAGS * 34 / 8;
+
 /// A node's descriptor at most.
 pub const DESCRIPTOR_MAX: usize = 4_096;
 /// A signed network document at most (10,000 nodes with 13 keys each fit).

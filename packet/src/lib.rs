@@ -13,6 +13,7 @@
 //! | [`boxes`] | streams of boxes: capabilities, sealing, signatures |
 //! | [`puzzle`] | the client puzzle that a Put, or a session, pays with |
 //! | [`digest`] | what mailboxes publish each tick |
+//! | [`set`] | what mailboxes still hold of an hour or a day |
 //! | [`peer`] | what mailboxes tell each other |
 
 pub mod boxes;
@@ -27,5 +28,6 @@ pub mod primitives;
 pub mod puzzle;
 pub mod random;
 pub mod replay;
+pub mod set;
 pub mod sphinx;
 pub mod time;

@@ -43,6 +43,8 @@ pub mod label {
     pub const DIGEST_SIGNATURE: &str = "veilpost/1 digest";
     /// Hash of a signed digest.
     pub const DIGEST_HASH: &str = "veilpost/1 digest hash";
+    /// Signature of a part of a set.
+    pub const SET_SIGNATURE: &str = "veilpost/1 set";
     /// A node's signature of its descriptor.
     pub const DESCRIPTOR_SIGNATURE: &str = "veilpost/1 descriptor";
     /// An authority's signature of a vote, a reveal or the network document.

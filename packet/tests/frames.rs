@@ -5,13 +5,13 @@
 use proptest::prelude::*;
 use veilpost_packet::{
     codec::DecodeError,
-    frame::{Flags, Frame, FrameKind, Hello, RecordCutter, RecordJoiner, SEGMENT_MAX, Want},
+    frame::{Flags, Frame, FrameKind, Hello, RecordCutter, RecordJoiner, SEGMENT_MAX, Want, Wanted},
     geometry::{FRAME, FRAME_BODY},
     ids::{DocumentHash, NodeId, SessionAddress},
     time::{Epoch, Tick},
 };
 
-const KINDS: [FrameKind; 7] = [
+const KINDS: [FrameKind; 8] = [
     FrameKind::Packet,
     FrameKind::Dummy,
     FrameKind::Hello,
@@ -19,6 +19,7 @@ const KINDS: [FrameKind; 7] = [
     FrameKind::Digest,
     FrameKind::Want,
     FrameKind::Peer,
+    FrameKind::Set,
 ];
 
 #[test]
@@ -80,8 +81,9 @@ fn hellos_come_back_and_a_node_has_no_session() {
 
 #[test]
 fn wants_come_back_at_both_ends_of_their_range() {
-    for (first, count) in [(0, 0), (77, 1), (u32::MAX, u32::MAX)] {
-        let want = Want { mailbox: NodeId([3; 32]), first: Tick(first), count };
+    let all = [(Wanted::Digests, 0, 0), (Wanted::Hours, 77, 1), (Wanted::Days, u32::MAX, u32::MAX)];
+    for (what, first, count) in all {
+        let want = Want { mailbox: NodeId([3; 32]), what, first, count };
         assert_eq!(want.to_frame().kind(), FrameKind::Want);
         assert_eq!(Want::decode(want.to_frame().body()), Ok(want));
     }
@@ -90,7 +92,7 @@ fn wants_come_back_at_both_ends_of_their_range() {
 #[test]
 fn hellos_and_wants_with_bytes_behind_them_are_refused() {
     let hello = Hello::node(DocumentHash([2; 8])).to_frame();
-    let want = Want { mailbox: NodeId([3; 32]), first: Tick(1), count: 1 }.to_frame();
+    let want = Want::digests(NodeId([3; 32]), Tick(1), 1).to_frame();
     for at in [72, FRAME_BODY - 1] {
         let mut body = hello.body().to_vec();
         body[at] = 1;
@@ -100,7 +102,7 @@ fn hellos_and_wants_with_bytes_behind_them_are_refused() {
         assert_eq!(Want::decode(&body), Err(DecodeError::Trailing));
     }
     assert_eq!(Hello::decode(&hello.body()[..71]), Err(DecodeError::Truncated));
-    assert_eq!(Want::decode(&want.body()[..39]), Err(DecodeError::Truncated));
+    assert_eq!(Want::decode(&want.body()[..40]), Err(DecodeError::Truncated));
 }
 
 fn frames(cutter: &mut RecordCutter) -> Vec<Frame> {

@@ -17,11 +17,12 @@ use veilpost_packet::{
     codec::DecodeError,
     command::{Answer, Command, HolderSignature, Reply},
     digest::{Digest, DigestHash, SignedDigest},
-    frame::{Flags, Frame, FrameKind, Hello, RecordJoiner, Want},
+    frame::{Flags, Frame, FrameKind, Hello, RecordJoiner, Want, Wanted},
     geometry::*,
     ids::{BoxId, District, DocumentHash, NodeId, SessionAddress},
     primitives::{Secret32, SigningSecret, expand, hash, label, seal},
     puzzle::{Challenge, Effort, Puzzle, SessionAsk},
+    set::{Period, SetHead, SignedSet},
     sphinx::Surb,
     time::{Day, Epoch, Tick},
 };
@@ -29,11 +30,12 @@ use veilpost_packet::{
 type Decoder = fn(&[u8]) -> Result<Vec<u8>, DecodeError>;
 
 /// Every decoder, giving back what its value encodes to.
-const DECODERS: [(&str, Decoder); 9] = [
+const DECODERS: [(&str, Decoder); 10] = [
     ("command", |bytes| Command::decode(bytes).map(|(surb, command)| command.encode(&surb))),
     ("reply", |bytes| Reply::decode(bytes).map(|reply| reply.encode())),
     ("sealed_box", |bytes| SealedBox::from_bytes(bytes).map(|sealed| sealed.to_bytes())),
     ("digest", |bytes| SignedDigest::verify(bytes).map(|digest| digest.as_bytes().to_vec())),
+    ("set", |bytes| SignedSet::verify(bytes).map(|set| set.as_bytes().to_vec())),
     ("frame", |bytes| Frame::from_bytes(bytes).map(|frame| frame.as_bytes().to_vec())),
     ("hello", |bytes| {
         Hello::decode(Frame::from_bytes(bytes)?.body()).map(|hello| hello.to_frame().as_bytes().to_vec())
@@ -90,6 +92,11 @@ fn samples(format: &str) -> Vec<(String, Vec<u8>)> {
         Digest { network: NETWORK, document, mailbox: mailbox_id, district: District(0), tick: Tick(5), previous, tags }
             .sign(&mailbox)
     };
+    let set = |period: Period, tags: Vec<BoxTag>| {
+        let (network, document, mailbox_id) = (NETWORK, DocumentHash([2; 8]), mailbox.node_id());
+        let head = SetHead { network, document, mailbox: mailbox_id, district: District(0), period, made: Tick(9) };
+        head.sign(tags, &mailbox).remove(0).as_bytes().to_vec()
+    };
     let good: Vec<(&str, Vec<u8>)> = match format {
         "command" => vec![
             ("put", Command::put(sealed).encode(&surb)),
@@ -119,6 +126,11 @@ fn samples(format: &str) -> Vec<(String, Vec<u8>)> {
             ("empty", digest(vec![]).as_bytes().to_vec()),
             ("two tags", digest(vec![BoxTag([1; 6]), BoxTag([2; 6])]).as_bytes().to_vec()),
         ],
+        "set" => vec![
+            ("empty day", set(Period::Day(20_000), vec![])),
+            ("hour of one tag", set(Period::Hour(480_000), vec![BoxTag([1; 6])])),
+            ("hour of three tags", set(Period::Hour(480_000), vec![BoxTag([1; 6]), BoxTag([2; 6]), BoxTag([9; 6])])),
+        ],
         "frame" => {
             let packet = Frame::new(FrameKind::Packet, Flags::for_epoch(Epoch(29)), &[7; FRAME_BODY]).unwrap();
             vec![("dummy", Frame::dummy().as_bytes().to_vec()), ("packet of epoch 29", packet.as_bytes().to_vec())]
@@ -128,7 +140,9 @@ fn samples(format: &str) -> Vec<(String, Vec<u8>)> {
             ("client", Hello::client(SessionAddress([3; 32]), DocumentHash([2; 8])).to_frame().as_bytes().to_vec()),
         ],
         "want" => {
-            vec![("want", Want { mailbox: NodeId([3; 32]), first: Tick(1), count: 2 }.to_frame().as_bytes().to_vec())]
+            let want =
+                |what| Want { mailbox: NodeId([3; 32]), what, first: 1, count: 2 }.to_frame().as_bytes().to_vec();
+            vec![("want", want(Wanted::Digests)), ("want of days", want(Wanted::Days))]
         }
         "write_cap" => vec![("stream", root(1).write_cap().to_bytes().to_vec())],
         "read_cap" => vec![("stream", root(1).read_cap().to_bytes().to_vec())],
@@ -160,12 +174,24 @@ fn samples(format: &str) -> Vec<(String, Vec<u8>)> {
             bad("changed signature", changed(first, first.len() - 40, 0));
             bad("mailbox that is no key", changed(first, 40 + 31, 0x55));
         }
+        "set" => {
+            bad("count of a tag that is not there", changed(first, 90, 1));
+            bad("count above the bound", changed(first, 87, 0xFF));
+            bad("unknown kind", changed(first, 74, 3));
+            bad("no part", changed(first, 84, 0));
+            bad("first tag of none", changed(first, 96, 1));
+            bad("changed period", changed(first, 78, 1));
+        }
         "frame" => {
             bad("unknown kind", changed(first, 0, 0xFF));
             bad("unknown flag", changed(first, 1, 16));
             bad("reserved bytes in use", changed(first, 3, 1));
         }
-        "hello" | "want" => bad("padding not zero", changed(first, FRAME - 1, 1)),
+        "want" => {
+            bad("unknown kind", changed(first, 4 + 40, 3));
+            bad("padding not zero", changed(first, FRAME - 1, 1));
+        }
+        "hello" => bad("padding not zero", changed(first, FRAME - 1, 1)),
         _ => {}
     }
     all
@@ -218,6 +244,7 @@ fn labels_file() -> Value {
         label::DIGEST_TAG,
         label::DIGEST_SIGNATURE,
         label::DIGEST_HASH,
+        label::SET_SIGNATURE,
         label::DESCRIPTOR_SIGNATURE,
         label::STATEMENT,
         label::COUNTERSIGNATURE,

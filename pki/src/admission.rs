@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_client_sends_packets_and_wants_and_a_node_packets_alone() {
-        let want = Want { mailbox: NodeId([1; 32]), first: Tick(3), count: 1 }.to_frame();
+        let want = Want::digests(NodeId([1; 32]), Tick(3), 1).to_frame();
         let mut client = Gate::client(NOW, &Params::standard());
         assert!(matches!(client.pass(NOW, &want, &LIVE), Ok(Passed::Want(_))));
         let mut node = Gate::node(NOW, 100);

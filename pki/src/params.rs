@@ -149,6 +149,11 @@ impl Params {
         period / self.hurry.max(1)
     }
 
+    /// The hours by which mailboxes cut the sets of a day: a 24th of it, and a tick at least.
+    pub fn hour(&self) -> Duration {
+        (self.day / 24).max(self.tick)
+    }
+
     /// The longest delay that a hop admits.
     pub fn max_delay(&self) -> Duration {
         self.hop_delay.saturating_mul(MAX_DELAY_MEANS)

@@ -55,6 +55,7 @@ pub use work::Event;
 use crate::{
     digests::DigestTracker,
     guards::Guards,
+    sets::SetTracker,
     store::{
         Store,
         audits::Audit,
@@ -116,6 +117,7 @@ pub struct Core {
     expected: BTreeMap<BoxTag, Vec<FetchKey>>,
     watched: BTreeMap<StreamId, u64>,
     tracker: DigestTracker,
+    sets: SetTracker,
     unsaved_digests: Vec<veilpost_packet::digest::SignedDigest>,
     preparing: BTreeSet<Preparing>,
     in_flight: BTreeMap<SurbId, InFlight>,
@@ -154,6 +156,7 @@ impl Core {
         let connection = store.connection();
         crate::store::account::load(connection)?;
         let tracker = DigestTracker::new(now, &digests::chains(connection)?, digests::tags(connection)?);
+        let sets = SetTracker::new(now, crate::store::sets::all(connection)?);
         let outbox = outbox::unfinished(connection)?.into_iter().map(|out| (out.id, out)).collect();
         let files = streams::of_kinds(connection, &[StreamKind::FileOut])?.iter().map(|stream| stream.id).collect();
         let mut core = Self {
@@ -174,6 +177,7 @@ impl Core {
             expected: BTreeMap::new(),
             watched: BTreeMap::new(),
             tracker,
+            sets,
             unsaved_digests: Vec::new(),
             preparing: BTreeSet::new(),
             in_flight: BTreeMap::new(),
@@ -233,6 +237,11 @@ impl Core {
                         tracing::warn!(%error, "a network document was refused");
                         self.refused_document = Some((now, error.to_string()));
                     }
+                }
+            }
+            FrameKind::Set => {
+                for record in connection.sets.push(frame.body())? {
+                    self.handle_set(now, &record);
                 }
             }
             FrameKind::Digest => {
@@ -305,10 +314,16 @@ impl Core {
         self.counters.lost += (before - self.in_flight.len()) as u64;
         let oldest = Tick::at(now - params.digest_history, params.tick);
         self.tracker.forget_before(oldest);
+        self.sets.forget_old(now, &params);
+        let wanted = self.sets.changed();
         let unsaved = std::mem::take(&mut self.unsaved_digests);
         let kept = self.transaction(now, |work| {
             for signed in &unsaved {
                 digests::insert(work.tx, signed.digest(), signed.hash())?;
+            }
+            // Before the digests that say since when we were away are forgotten.
+            if let Some(wanted) = &wanted {
+                crate::store::sets::replace(work.tx, wanted)?;
             }
             digests::remove_before(work.tx, oldest)?;
             work.expire_invitations()?;
@@ -317,6 +332,9 @@ impl Core {
             work.keep_beacons()?;
             work.send_due_receipts()
         });
+        if kept.is_ok() {
+            self.sets.saved();
+        }
         let kept = kept.and_then(|()| self.end_silent_audits(now));
         if let Err(error) = kept {
             tracing::error!(%error, "housekeeping failed and is tried again");

@@ -10,17 +10,19 @@ use crate::{
     digests::News,
     store::streams::{self, Fetch, FetchKey, Stream, StreamId, StreamKind},
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 use veilpost_packet::{
     boxes::{BoxTag, ExpectedBox, SealedBox},
     command::Answer,
     digest::SignedDigest,
+    frame::Want,
     ids::NodeId,
     primitives::Secret32,
     random::{EngineRng, exponential},
+    set::SignedSet,
     time::{Tick, Timestamp},
 };
-use veilpost_pki::Document;
+use veilpost_pki::{Document, Params};
 
 /// Boxes beyond the highest seen that are looked for in digests.
 pub(super) const LOOK_AHEAD: u64 = 256;
@@ -98,7 +100,7 @@ impl Core {
             {
                 let (tag, key) = (BoxTag::of(&expected.id), FetchKey { stream: id, index });
                 self.expected.entry(tag).or_default().push(key);
-                if self.tracker.has_named(&tag) {
+                if self.tracker.has_named(&tag) || self.sets.has_named(&tag) {
                     named.push(tag);
                 }
             }
@@ -130,6 +132,14 @@ impl Core {
         if digest.tick > Tick(current.0.saturating_add(LATE_TICKS)) {
             self.clock_slow = Some(now);
         }
+        // Who was away for longer than digests are kept asks for sets, and of the digests for those of this hour alone.
+        let oldest = if self.tracker.newest(&digest.mailbox).is_some_and(|left| left.next() < oldest) {
+            self.begin_absence(now, oldest, params);
+            let hour = Timestamp::ZERO + params.hour().saturating_mul(now.periods(params.hour()) as u32);
+            Tick::at(hour, params.tick).min(digest.tick)
+        } else {
+            oldest
+        };
         match self.tracker.handle(now, &signed, oldest, Pace(params.hurry)) {
             News::Known => return,
             News::First => self.next_housekeeping = now,
@@ -141,6 +151,43 @@ impl Core {
         self.unsaved_digests.push(signed);
         if let Err(error) = self.handle_hits(now, tags, wait) {
             tracing::error!(%error, "a digest could not be kept");
+        }
+    }
+
+    /// Asks for the sets of all mailboxes that have not been heard of since digests are kept: the entry still has those of one that
+    /// is down, whose digest does not come.
+    fn begin_absence(&mut self, now: Timestamp, oldest: Tick, params: &Params) {
+        let listed = self.documents.iter().flat_map(|document| &document.mailboxes).map(|mailbox| mailbox.id);
+        for mailbox in listed.collect::<BTreeSet<_>>() {
+            if let Some(left) = self.tracker.newest(&mailbox).filter(|left| left.next() < oldest) {
+                self.sets.begin(now, mailbox, left.start(params.tick), params);
+            }
+        }
+        self.next_housekeeping = now;
+    }
+
+    /// What to ask the entry for in place of a Loop: digests that are missing, then sets.
+    pub(super) fn next_want(&mut self, now: Timestamp, params: &Params) -> Option<Want> {
+        let pace = Pace(params.hurry);
+        for (mailbox, first, last) in self.tracker.take_vain(now, pace) {
+            self.sets.fill(now, mailbox, first.start(params.tick)..=last.start(params.tick), params);
+            self.next_housekeeping = now;
+        }
+        self.tracker.next_want(now, pace).or_else(|| self.sets.next_want(now, params))
+    }
+
+    /// A part of a set as the entry handed it out.
+    pub(super) fn handle_set(&mut self, now: Timestamp, bytes: &[u8]) {
+        let Some(document) = self.document.clone() else { return };
+        let Ok(signed) = SignedSet::verify(bytes) else { return };
+        let part = signed.into_part();
+        let pace = Pace(document.params.hurry);
+        let ours = part.head.network == document.network && part.head.district.0 == 0;
+        if ours
+            && self.sets.handle(now, &part, pace)
+            && let Err(error) = self.handle_hits(now, part.tags, Some(pace))
+        {
+            tracing::error!(%error, "what a set named could not be kept");
         }
     }
 

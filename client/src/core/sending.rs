@@ -93,13 +93,13 @@ impl Core {
         loop {
             let document = self.document.as_ref().filter(|document| now < document.valid_until)?;
             let params = document.params.clone();
-            let connection = self.connection.as_mut()?;
-            let tick = connection.clocks.as_mut()?.poll(now, &params)?;
+            let tick = self.connection.as_mut()?.clocks.as_mut()?.poll(now, &params)?;
             if tick == crate::traffic::Tick::Loop
-                && let Some(want) = self.tracker.next_want(now, Pace(params.hurry))
+                && let Some(want) = self.next_want(now, &params)
             {
                 return Some(want.to_frame());
             }
+            let connection = self.connection.as_mut()?;
             let Some(prepared) = connection.ready.take(tick) else {
                 self.counters.unready_ticks += 1;
                 continue;

@@ -9,7 +9,7 @@ use crate::traffic::{Clocks, Ready};
 use std::{collections::BTreeMap, sync::Arc};
 use veilpost_packet::{
     frame::{Hello, RecordJoiner},
-    geometry::{DIGEST_MAX, DOCUMENT_MAX},
+    geometry::{DIGEST_MAX, DOCUMENT_MAX, SET_MAX},
     ids::{DocumentHash, NodeId, SessionAddress},
     random,
     sphinx::SphinxSecret,
@@ -71,6 +71,7 @@ impl Core {
             building: BTreeMap::new(),
             documents: RecordJoiner::new(DOCUMENT_MAX),
             digests: RecordJoiner::new(DIGEST_MAX),
+            sets: RecordJoiner::new(SET_MAX),
         });
     }
 }

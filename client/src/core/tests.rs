@@ -82,5 +82,6 @@ mod absence;
 mod auditing;
 mod keeping;
 mod people;
+mod sets;
 mod storing;
 mod world;

@@ -130,6 +130,7 @@ pub(super) struct Connection {
     pub(super) building: BTreeMap<u64, Purpose>,
     pub(super) documents: RecordJoiner,
     pub(super) digests: RecordJoiner,
+    pub(super) sets: RecordJoiner,
 }
 
 /// What a packet is for, as the engine remembers it.

@@ -20,9 +20,13 @@ pub fn insert(connection: &Connection, digest: &Digest, hash: DigestHash) -> Res
     Ok(())
 }
 
-/// Forgets digests older than `oldest`.
+/// Forgets digests older than `oldest`, except the newest of each mailbox: it says since when its client was away.
 pub fn remove_before(connection: &Connection, oldest: Tick) -> Result<(), StoreError> {
-    connection.prepare_cached("DELETE FROM digests WHERE tick < ?1")?.execute([oldest.0])?;
+    let mut statement = connection.prepare_cached(
+        "DELETE FROM digests WHERE tick < ?1
+         AND tick < (SELECT max(newest.tick) FROM digests newest WHERE newest.mailbox = digests.mailbox)",
+    )?;
+    statement.execute([oldest.0])?;
     Ok(())
 }
 

@@ -37,6 +37,7 @@ pub mod messages;
 pub mod meta;
 mod migrations;
 pub mod outbox;
+pub mod sets;
 pub mod streams;
 
 pub use error::StoreError;

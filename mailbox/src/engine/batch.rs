@@ -3,7 +3,7 @@
 use crate::store::{BoxStore, Change, Confirmation, Held, StoreError, Waiting};
 use std::collections::BTreeMap;
 use veilpost_packet::{
-    boxes::{ContentHash, SealedBox},
+    boxes::{BoxTag, ContentHash, SealedBox},
     ids::{BoxId, NodeId},
     peer::PeerItem,
     time::Day,
@@ -48,6 +48,8 @@ pub(super) struct Batch {
     entries: BTreeMap<BoxId, Entry>,
     /// Tags that no longer wait.
     pub(super) announced: Vec<Waiting>,
+    /// Tags of boxes that are held no more, once this is on disk.
+    pub(super) buried: Vec<BoxTag>,
     /// What follows once this is on disk, in order.
     pub(super) effects: Vec<Effect>,
     /// Boxes that are new, boxes that are deleted, and copies taken for others, once this is on disk.

@@ -5,7 +5,7 @@ use super::{
     SealedBox, Secret32, StoreError, Timestamp, Wish,
 };
 use crate::store::{Confirmation, Held, Kept, Tombstone};
-use veilpost_packet::boxes::BoxClass;
+use veilpost_packet::boxes::{BoxClass, BoxTag};
 
 type Decision = Result<(Answer, Option<Wish>), StoreError>;
 
@@ -177,6 +177,7 @@ impl<S: BoxStore> Mailbox<S> {
         let Kept { sealed, others, .. } = kept;
         let content = sealed.content_hash(&self.terms.network);
         batch.announced.extend(self.tags.of(&sealed.id));
+        batch.buried.push(BoxTag::of(&sealed.id));
         batch.hold(
             sealed.id,
             Held::Tombstone(Box::new(Tombstone { content, until: sealed.expiry, secret, others })),

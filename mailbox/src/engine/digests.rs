@@ -124,6 +124,8 @@ impl<S: BoxStore> Mailbox<S> {
         self.store.apply(&changes)?;
         // Durable from here on, so it is a link of the chain, whatever happens to the old ones.
         named.iter().for_each(|waiting| self.tags.remove(waiting));
+        let hour = self.hour(now);
+        named.iter().for_each(|waiting| self.sets.name(waiting.tag, hour));
         self.newest_digest = tick;
         self.previous = signed.hash();
         self.peers.publish(&signed);

@@ -1,7 +1,7 @@
 //! The mailbox as a state machine: commands and what other mailboxes say come in, durable changes are made in one batch, replies,
 //! frames for other mailboxes and digests come out at their own times.
 //!
-//! Call order: [`Mailbox::handle`] for what has arrived, then [`Mailbox::poll_sweep`], [`Mailbox::poll_digest`],
+//! Call order: [`Mailbox::handle`] for what has arrived, then [`Mailbox::poll_sweep`], [`Mailbox::poll_digest`], [`Mailbox::poll_set`],
 //! [`Mailbox::poll_peer_frame`] and [`Mailbox::poll_reply`] until they give nothing, then sleep until [`Mailbox::next_wake`].
 //!
 //! | module | holds |
@@ -10,6 +10,7 @@
 //! | `copies` | what other mailboxes say; who holds what |
 //! | `sweep` | going through all boxes, so that each comes to its holders |
 //! | `digests` | what is published each tick |
+//! | `sets` | what is still held, for readers who were away |
 //! | `batch` | changes on their way to the disk |
 //! | `replies` | answers on their way out |
 //! | `peers` | the links to other mailboxes |
@@ -20,6 +21,7 @@ mod deciding;
 mod digests;
 mod peers;
 mod replies;
+mod sets;
 mod sweep;
 
 pub use copies::FromPeer;
@@ -32,6 +34,7 @@ use batch::{Batch, Effect};
 use digests::Tags;
 use peers::Peers;
 use replies::{Replies, Waiting, Wish};
+use sets::Sets;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -235,6 +238,7 @@ pub struct Mailbox<S> {
     free_disk: u64,
     replies: Replies,
     tags: Tags,
+    sets: Sets,
     newest_digest: Tick,
     previous: DigestHash,
     next_tick: Timestamp,
@@ -296,6 +300,7 @@ impl<S: BoxStore> Mailbox<S> {
             free_disk: u64::MAX,
             replies: Replies::default(),
             tags,
+            sets: Sets::new(now),
             peers: Peers::default(),
             offers: BTreeMap::new(),
             sweep: Sweep::new(now),
@@ -427,6 +432,7 @@ impl<S: BoxStore> Mailbox<S> {
         }
         batch.announced.iter().for_each(|gone| self.tags.remove(gone));
         waiting.into_iter().for_each(|tag| self.tags.insert(tag));
+        batch.buried.iter().for_each(|tag| self.sets.forget(tag));
         self.counters.stored += batch.stored;
         self.counters.acknowledged += batch.acknowledged;
         self.counters.copied += batch.copied;
@@ -498,6 +504,11 @@ impl<S: BoxStore> Mailbox<S> {
     /// nothing.
     pub fn next_digest(&self) -> Timestamp {
         self.next_tick
+    }
+
+    /// When the next step of making sets is due, for a mailbox that is listed.
+    pub fn next_set(&self) -> Timestamp {
+        self.sets.next_wake()
     }
 
     /// Replies that wait.

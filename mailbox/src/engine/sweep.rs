@@ -209,7 +209,7 @@ impl<S: BoxStore> Mailbox<S> {
     }
 
     /// Of those that hold a box and are there, the first in hash order sees to the others.
-    fn is_ours_to_send(&self, order: &[NodeId], others: &[Confirmation]) -> bool {
+    pub(super) fn is_ours_to_send(&self, order: &[NodeId], others: &[Confirmation]) -> bool {
         let there = |mailbox: &NodeId| {
             *mailbox == self.me
                 || (self.peers.is_reachable(mailbox)

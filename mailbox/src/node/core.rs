@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     engine::{Arrived, FromPeer, Mailbox, Terms},
+    store::Series,
     stores::DiskStore,
 };
 use std::{
@@ -34,6 +35,7 @@ use veilpost_packet::{
     frame::{Flags, Frame, FrameKind, Want},
     ids::NodeId,
     replay::TagRefused,
+    set::Period,
     sphinx::ReplayTag,
     time::{Epoch, Timestamp},
 };
@@ -169,7 +171,8 @@ impl Core {
         let mut stop_at = None;
         loop {
             let now = self.clock.now();
-            let digest = if self.listed { self.engine.next_digest() } else { Timestamp::FAR_FUTURE };
+            let digest = self.engine.next_digest().min(self.engine.next_set());
+            let digest = if self.listed { digest } else { Timestamp::FAR_FUTURE };
             let due = self.engine.next_wake().min(digest).min(self.publisher.next_wake(now));
             let wake = due.since(now).min(IDLE);
             let mut batch = Vec::new();
@@ -187,7 +190,7 @@ impl Core {
                     Input::Epochs(change) => self.follow(*change),
                     Input::EntryUp(entry, link) => self.publisher.link_up(entry, link),
                     Input::EntryDown(entry, link) => self.publisher.link_down(&entry, link),
-                    Input::Want(entry, want) => self.publisher.want(&entry, &want),
+                    Input::Want(entry, want) => self.publisher.want(&entry, &want, &self.engine),
                     Input::PeerLink(peer, link, up) if self.outbound.is_newest(&peer, link) => {
                         self.engine.handle_peer_link(self.clock.now(), &peer, up);
                     }
@@ -273,6 +276,10 @@ impl Core {
                 // The tags wait for the next tick, on disk where the boxes are.
                 Err(error) => tracing::error!(%error, "no digest could be published"),
             }
+            match self.engine.poll_set(self.clock.now()) {
+                Ok(made) => made.iter().for_each(|part| self.publisher.publish_set(part.part().head.period)),
+                Err(error) => tracing::error!(%error, "a set could not be made"),
+            }
         }
         self.publisher.poll(self.clock.now(), &self.engine, &self.outbound.entries);
         let now = self.clock.now();
@@ -319,5 +326,16 @@ impl Core {
 impl super::digests::History for Mailbox<DiskStore> {
     fn digests_from(&self, tick: veilpost_packet::time::Tick, limit: usize) -> Vec<Vec<u8>> {
         self.digests(tick, limit).unwrap_or_default()
+    }
+
+    fn set(&self, period: Period) -> Vec<Vec<u8>> {
+        let series = if matches!(period, Period::Hour(_)) { Series::HourlySet } else { Series::DailySet };
+        let found = self.sets(series, period.number(), 1).unwrap_or_default();
+        found.into_iter().find(|(number, _)| *number == period.number()).map_or_else(Vec::new, |(_, parts)| parts)
+    }
+
+    fn newest_sets(&self) -> (u32, u32) {
+        let newest = |series| self.newest_set(series).ok().flatten().unwrap_or_default();
+        (newest(Series::HourlySet), newest(Series::DailySet))
     }
 }

@@ -1,12 +1,17 @@
 //! Digests on their way to the entries: each entry's link carries one byte stream, new digests as they come and older ones
 //! when the entry asks.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use veilpost_daemon::links::Dialed;
 use veilpost_packet::{
     digest::SignedDigest,
-    frame::{FrameKind, RecordCutter, Want},
+    frame::{FrameKind, RecordCutter, Want, Wanted},
     ids::NodeId,
+    set::Period,
     time::{Tick, Timestamp},
 };
 
@@ -14,6 +19,8 @@ use veilpost_packet::{
 const HISTORY_AT_ONCE: usize = 256;
 /// Bytes that wait for one entry at most; what a slow entry misses beyond it, it asks for.
 const QUEUED_MAX: usize = 8 << 20;
+/// Periods back from the newest that one Want yields at most.
+const SETS_MAX: u32 = 64;
 /// Frames left free in a link's queue.
 const ROOM: usize = 64;
 /// How soon a stream that waits for room is looked at again.
@@ -23,6 +30,10 @@ const AGAIN: Duration = Duration::from_millis(50);
 pub(super) trait History {
     /// Digests from a tick on, oldest first, at most `limit`.
     fn digests_from(&self, tick: Tick, limit: usize) -> Vec<Vec<u8>>;
+    /// The parts of a set; none if there is no such set.
+    fn set(&self, period: Period) -> Vec<Vec<u8>>;
+    /// The newest sets there are, of hours and of days.
+    fn newest_sets(&self) -> (u32, u32);
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +43,9 @@ struct Stream {
     cutter: RecordCutter,
     /// Next tick of the history that is still to be read, and the last one wanted.
     history: Option<(Tick, Tick)>,
+    sets: RecordCutter,
+    /// Sets that are to be read and sent: at most one for each period there is.
+    due: BTreeSet<Period>,
 }
 
 /// The streams of all entries whose links are up.
@@ -56,9 +70,24 @@ impl Publisher {
         self.streams.retain(|id, _| entries.get(id).is_some());
     }
 
-    pub(super) fn want(&mut self, entry: &NodeId, want: &Want) {
-        if let Some(stream) = self.streams.get_mut(entry) {
-            stream.history = Some((want.first, Tick(want.first.0.saturating_add(want.count))));
+    pub(super) fn want(&mut self, entry: &NodeId, want: &Want, engine: &impl History) {
+        let Some(stream) = self.streams.get_mut(entry) else { return };
+        let (hour, day) = engine.newest_sets();
+        let range =
+            |newest: u32| want.first.max(newest.saturating_sub(SETS_MAX))..want.end().min(newest.saturating_add(1));
+        match want.what {
+            Wanted::Digests => stream.history = Some((Tick(want.first), Tick(want.end()))),
+            Wanted::Hours => stream.due.extend(range(hour).map(Period::Hour)),
+            Wanted::Days => stream.due.extend(range(day).map(Period::Day)),
+        }
+    }
+
+    /// A set is new: every entry gets it, as soon as there is room.
+    pub(super) fn publish_set(&mut self, period: Period) {
+        for stream in self.streams.values_mut() {
+            if stream.due.len() < 2 * SETS_MAX as usize {
+                stream.due.insert(period);
+            }
         }
     }
 
@@ -77,7 +106,9 @@ impl Publisher {
                 if let Some(frame) = stream.cutter.next_frame(FrameKind::Digest) {
                     // There is room, and nobody else sends on this link.
                     let _ = link.try_send(frame);
-                } else if !stream.read_history(engine) {
+                } else if let Some(frame) = stream.sets.next_frame(FrameKind::Set) {
+                    let _ = link.try_send(frame);
+                } else if !stream.read_history(engine) && !stream.read_set(engine) {
                     break;
                 }
             }
@@ -86,12 +117,25 @@ impl Publisher {
 
     /// When to poll again, if streams wait for room.
     pub(super) fn next_wake(&self, now: Timestamp) -> Timestamp {
-        let waits = self.streams.values().any(|stream| stream.cutter.queued() > 0 || stream.history.is_some());
+        let waits = self.streams.values().any(|stream| stream.waits());
         if waits { now + AGAIN } else { Timestamp::FAR_FUTURE }
     }
 }
 
 impl Stream {
+    fn waits(&self) -> bool {
+        self.cutter.queued() + self.sets.queued() > 0 || self.history.is_some() || !self.due.is_empty()
+    }
+
+    /// Queues the newest set that is due, hours before days; false if none is.
+    fn read_set(&mut self, engine: &impl History) -> bool {
+        let hour = self.due.range(..Period::Day(0)).next_back().copied();
+        let Some(period) = hour.or_else(|| self.due.last().copied()) else { return false };
+        self.due.remove(&period);
+        engine.set(period).into_iter().for_each(|part| self.sets.push(part.into()));
+        true
+    }
+
     /// Queues more of what the entry asked for; false if that is all.
     fn read_history(&mut self, engine: &impl History) -> bool {
         let Some((next, end)) = self.history else { return false };

@@ -6,4 +6,5 @@ mod cluster;
 mod faults;
 mod people;
 mod replication;
+mod sets;
 mod watching;

@@ -31,7 +31,7 @@ fn settled(seed: u64, count: usize) -> Cluster {
 }
 
 /// Seconds pass; what is seen of digests and answers is given.
-fn pass(cluster: &mut Cluster, seconds: u64) -> Vec<Seen> {
+pub(crate) fn pass(cluster: &mut Cluster, seconds: u64) -> Vec<Seen> {
     let until = cluster.now + Duration::from_secs(seconds);
     let mut all = Vec::new();
     while cluster.now < until {

@@ -367,12 +367,12 @@ fn a_digest_goes_to_every_client_and_an_older_one_on_request() {
     let (network, tick) = (document(&entry).network, tick_now(&entry));
     let old = digest(5, Tick(tick.0 - 100), network);
     let new = digest(5, tick, network);
-    assert_eq!(entry.want_from(NOW, &id(5)).unwrap().first, Tick::at(NOW - SECOND * 86_400, SECOND * 4));
+    assert_eq!(entry.want_from(NOW, &id(5)).unwrap().first, Tick::at(NOW - SECOND * 86_400, SECOND * 4).0);
     for one in [&old, &new, &new] {
         entry.handle_digest(NOW, &id(5), one).unwrap();
     }
-    assert_eq!(entry.want_from(NOW, &id(5)).unwrap().first, tick.next());
-    entry.handle_want(&session(201), &Want { mailbox: id(5), first: old.digest().tick, count: 1 });
+    assert_eq!(entry.want_from(NOW, &id(5)).unwrap().first, tick.next().0);
+    entry.handle_want(&session(201), &Want::digests(id(5), old.digest().tick, 1));
     let (_, frames) = run(&mut entry, NOW + SECOND * 5);
     let received = |number| {
         let mut joiner = RecordJoiner::new(DIGEST_MAX);
@@ -417,7 +417,7 @@ fn cached_digests_have_a_bound_in_bytes_and_in_time() {
     for back in (0..fit as u32 + 50).rev() {
         entry.handle_digest(NOW, &id(5), &digest(5, Tick(tick.0 - back), network)).unwrap();
     }
-    let all = Want { mailbox: id(5), first: Tick(0), count: u32::MAX };
+    let all = Want::digests(id(5), Tick(0), u32::MAX);
     assert_eq!(entry.digests.range(&all).count(), fit);
     let a_day_later = NOW + SECOND * 86_400;
     let newest = Tick::at(a_day_later, SECOND * 4);
@@ -436,6 +436,7 @@ fn a_mailbox_has_no_engine_here() {
 }
 
 mod epochs;
+mod sets;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -466,7 +467,7 @@ proptest! {
 
     #[test]
     fn whatever_comes_nothing_panics_and_every_queue_keeps_its_bound(own in 1_u8..5, steps in steps()) {
-        let limits = Limits { delayed: 10, sessions: 3, replies: 2, stream: 2_000, digests: 0 };
+        let limits = Limits { delayed: 10, sessions: 3, replies: 2, stream: 2_000, digests: 0, sets: 0 };
         let mut engine = engine_with(own, limits, 40);
         let mut now = NOW;
         let tick = tick_now(&engine);
@@ -482,7 +483,7 @@ proptest! {
                 }
                 Step::Close(number) => engine.close_session(now, &session(number)),
                 Step::Want { session: number, mailbox, first, count } => {
-                    engine.handle_want(&session(number), &Want { mailbox: id(mailbox), first: Tick(first), count });
+                    engine.handle_want(&session(number), &Want::digests(id(mailbox), Tick(first), count));
                 }
                 Step::Digest { mailbox, back } => {
                     let digest = digest(mailbox, Tick(tick.0 - back), document(&engine).network);

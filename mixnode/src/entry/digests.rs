@@ -5,7 +5,7 @@ use veilpost_packet::{
     digest::SignedDigest,
     frame::Want,
     geometry::DIGEST_MAX,
-    ids::{District, NodeId},
+    ids::{District, NetworkId, NodeId},
     time::{Tick, Timestamp},
 };
 use veilpost_pki::{Documents, Params, document::Place};
@@ -13,7 +13,7 @@ use veilpost_pki::{Documents, Params, document::Place};
 /// A digest of this many ticks ago is still relayed to every client unasked; older ones only on request.
 const FRESH_TICKS: u32 = 16;
 /// How far a mailbox's clock may be ahead of ours, in ticks.
-const AHEAD_TICKS: u32 = 2;
+pub(super) const AHEAD_TICKS: u32 = 2;
 /// Digests that one Want yields at most, so that one frame does not cost an entry a day's history twice.
 const WANT_MAX: usize = 32_768;
 
@@ -21,7 +21,7 @@ const WANT_MAX: usize = 32_768;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DigestRefused {
     /// Another network's or mailbox's, or this node is no entry.
-    #[error("not a digest of this link's mailbox in this network")]
+    #[error("not a digest or set of this link's mailbox in this network")]
     NotOurs,
     /// Older than the history, or of a tick that has not come.
     #[error("tick out of range")]
@@ -64,10 +64,8 @@ impl DigestCache {
     ) -> Result<Option<Arc<[u8]>>, DigestRefused> {
         let digest = signed.digest();
         let params = &documents.current(now).ok_or(DigestRefused::NotOurs)?.params;
-        let mut live = documents.live(now).filter(|document| document.network == digest.network);
-        let listed = live.any(|document| document.relay(from).is_some_and(|(place, _)| place == Place::Mailbox));
-        let ours = digest.mailbox == *from;
-        if !listed || !ours || digest.district != District(0) {
+        let ours = digest.mailbox == *from && is_mailbox(now, documents, &digest.network, from);
+        if !ours || digest.district != District(0) {
             return Err(DigestRefused::NotOurs);
         }
         let (current, oldest) = window(now, params);
@@ -89,9 +87,9 @@ impl DigestCache {
 
     /// The digests that a Want names, oldest first.
     pub fn range(&self, want: &Want) -> impl Iterator<Item = &Arc<[u8]>> {
-        let end = Tick(want.first.0.saturating_add(want.count));
+        let end = Tick(want.end());
         let history = self.mailboxes.get(&want.mailbox);
-        let range = history.into_iter().flat_map(move |history| history.digests.range(want.first..));
+        let range = history.into_iter().flat_map(move |history| history.digests.range(Tick(want.first)..));
         range.take_while(move |(tick, _)| **tick < end).map(|(_, digest)| digest).take(WANT_MAX)
     }
 
@@ -100,13 +98,19 @@ impl DigestCache {
         let (_, oldest) = window(now, params);
         let newest = self.mailboxes.get(mailbox).and_then(|history| history.digests.last_key_value());
         let first = newest.map_or(oldest, |(tick, _)| tick.next().max(oldest));
-        Want { mailbox: *mailbox, first, count: u32::MAX }
+        Want::digests(*mailbox, first, u32::MAX)
     }
 
     /// Forgets the mailboxes that no known document lists.
     pub fn forget_others(&mut self, documents: &Documents) {
         self.mailboxes.retain(|id, _| documents.iter().any(|document| document.relay(id).is_some()));
     }
+}
+
+/// True if a live document of this network lists a mailbox.
+pub(super) fn is_mailbox(now: Timestamp, documents: &Documents, network: &NetworkId, id: &NodeId) -> bool {
+    let mut live = documents.live(now).filter(|document| document.network == *network);
+    live.any(|document| document.relay(id).is_some_and(|(place, _)| place == Place::Mailbox))
 }
 
 /// The tick of `now` and the oldest that is kept.

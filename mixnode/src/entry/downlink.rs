@@ -28,6 +28,7 @@ pub struct Downlink {
     rng: EngineRng,
     document: RecordCutter,
     digests: RecordCutter,
+    sets: RecordCutter,
     replies: VecDeque<(Flags, Packet)>,
     /// Stream frames since the last reply.
     stream_run: u32,
@@ -42,6 +43,7 @@ impl Downlink {
             rng,
             document: RecordCutter::default(),
             digests: RecordCutter::default(),
+            sets: RecordCutter::default(),
             replies: VecDeque::new(),
             stream_run: 0,
         };
@@ -73,7 +75,9 @@ impl Downlink {
 
     fn stream_frame(&mut self) -> Option<Frame> {
         let document = self.document.next_frame(FrameKind::Document);
-        document.or_else(|| self.digests.next_frame(FrameKind::Digest))
+        // What is said now goes before what was said of days past.
+        let digest = document.or_else(|| self.digests.next_frame(FrameKind::Digest));
+        digest.or_else(|| self.sets.next_frame(FrameKind::Set))
     }
 
     fn wind(&mut self, from: Timestamp, params: &Params) {
@@ -115,6 +119,15 @@ impl Downlink {
         room
     }
 
+    /// Queues a part of a set if fewer than `bound` bytes of sets wait. One that is left out is asked for again.
+    pub fn push_set(&mut self, bytes: Arc<[u8]>, bound: usize) -> bool {
+        let room = self.sets.queued() + bytes.len() <= bound;
+        if room {
+            self.sets.push(bytes);
+        }
+        room
+    }
+
     /// Replies that wait.
     pub fn replies(&self) -> usize {
         self.replies.len()
@@ -122,7 +135,7 @@ impl Downlink {
 
     /// Bytes of streams that wait.
     pub fn stream_bytes(&self) -> usize {
-        self.document.queued() + self.digests.queued()
+        self.document.queued() + self.digests.queued() + self.sets.queued()
     }
 }
 

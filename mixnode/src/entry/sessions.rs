@@ -159,6 +159,16 @@ impl Sessions {
         }
     }
 
+    /// Queues parts of sets for one session, until its stream is full.
+    pub fn push_sets<'a>(&mut self, address: &SessionAddress, sets: impl Iterator<Item = &'a Arc<[u8]>>) {
+        let Some(downlink) = self.open.get_mut(address) else { return };
+        for part in sets {
+            if !downlink.push_set(Arc::clone(part), self.limits.stream) {
+                return;
+            }
+        }
+    }
+
     /// The frame of the next clock that has ticked; clocks run at the rates of `params`.
     pub fn poll(&mut self, now: Timestamp, params: &Params) -> Option<(SessionAddress, Frame)> {
         let &(due, address) = self.clock.first().filter(|(due, _)| *due <= now)?;

@@ -22,6 +22,7 @@ use veilpost_packet::{
     digest::SignedDigest,
     frame::{Frame, FrameKind, Hello, Want},
     ids::{NodeId, SessionAddress},
+    set::SignedSet,
     sphinx::{Reject, Unwrapped},
     time::{Epoch, Timestamp},
 };
@@ -43,6 +44,8 @@ pub(crate) enum Input {
     Arrival(Box<(Arrival, Hello)>),
     Closed(SessionAddress),
     Want(SessionAddress, Want),
+    /// A part of a set, as a mailbox brought it.
+    Set(NodeId, Box<SignedSet>),
     WantFrom(NodeId, oneshot::Sender<Option<Want>>),
     Digest(NodeId, Box<SignedDigest>),
 }
@@ -114,6 +117,12 @@ impl Core {
             Input::Closed(session) => self.close(now, &session),
             Input::Want(session, want) => self.engine.handle_want(&session, &want),
             Input::WantFrom(mailbox, answer) => drop(answer.send(self.engine.want_from(now, &mailbox))),
+            Input::Set(from, set) => {
+                if let Err(error) = self.engine.handle_set(now, &from, &set) {
+                    tracing::debug!(%error, "a set was refused");
+                    self.shared.metrics.dropped(DropReason::Malformed).inc();
+                }
+            }
             Input::Digest(from, digest) => {
                 if let Err(error) = self.engine.handle_digest(now, &from, &digest) {
                     tracing::debug!(%error, "a digest was refused");

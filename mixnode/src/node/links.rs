@@ -1,7 +1,7 @@
 //! Links that others open to this node: who they are, what they may send, and the tasks that read them.
 
 use super::{core::Input, metrics::Metrics};
-use crate::{DropReason, Gate, Origin, admission::may_come};
+use crate::{DropReason, Engine, Gate, Origin, admission::may_come};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
 use veilpost_daemon::{
@@ -14,9 +14,10 @@ use veilpost_link::{Arrival, Endpoint, FrameReceiver, Link};
 use veilpost_packet::{
     digest::SignedDigest,
     frame::{Frame, FrameKind, Hello, RecordJoiner},
-    geometry::DIGEST_MAX,
+    geometry::{DIGEST_MAX, SET_MAX},
     ids::{LinkKey, NodeId, SessionAddress},
     puzzle::SessionAsk,
+    set::SignedSet,
     sphinx::Packet,
     time::Epoch,
 };
@@ -193,8 +194,10 @@ async fn read_mailbox(shared: Arc<Shared>, link: Link, id: NodeId, _held: Held) 
     }
     let Ok(Some(want)) = want.await else { return };
     // A fresh queue has room.
-    let _ = sender.try_send(want.to_frame());
-    let mut joiner = RecordJoiner::new(DIGEST_MAX);
+    for want in std::iter::once(want).chain(Engine::set_wants(&id)) {
+        let _ = sender.try_send(want.to_frame());
+    }
+    let (mut digests, mut sets) = (RecordJoiner::new(DIGEST_MAX), RecordJoiner::new(SET_MAX));
     let mut reading = Reading::new(receiver, &shared.live, &shared.stopping);
     loop {
         match reading.next().await {
@@ -203,24 +206,32 @@ async fn read_mailbox(shared: Arc<Shared>, link: Link, id: NodeId, _held: Held) 
             Next::Epochs | Next::Frames => {}
         }
         for frame in reading.batch() {
-            if frame.kind() != FrameKind::Digest {
-                shared.metrics.dropped(DropReason::Kind).inc();
-                continue;
-            }
+            let joiner = match frame.kind() {
+                FrameKind::Digest => &mut digests,
+                FrameKind::Set => &mut sets,
+                _ => {
+                    shared.metrics.dropped(DropReason::Kind).inc();
+                    continue;
+                }
+            };
             let Ok(records) = joiner.push(frame.body()) else {
                 shared.metrics.dropped(DropReason::Malformed).inc();
                 return;
             };
             for record in records {
-                match SignedDigest::verify(&record) {
-                    Ok(digest) => {
-                        let _ = shared.core.send(Input::Digest(id, Box::new(digest))).await;
-                    }
-                    Err(_) => {
-                        shared.metrics.dropped(DropReason::Malformed).inc();
-                    }
+                match read_record(frame.kind(), id, &record) {
+                    Some(input) => drop(shared.core.send(input).await),
+                    None => drop(shared.metrics.dropped(DropReason::Malformed).inc()),
                 }
             }
         }
     }
+}
+
+/// What a mailbox's record says; `None` for one that its mailbox has not signed.
+fn read_record(kind: FrameKind, from: NodeId, record: &[u8]) -> Option<Input> {
+    if kind == FrameKind::Set {
+        return Some(Input::Set(from, Box::new(SignedSet::verify(record).ok()?)));
+    }
+    Some(Input::Digest(from, Box::new(SignedDigest::verify(record).ok()?)))
 }

@@ -377,7 +377,7 @@ async fn an_entry_serves_a_client_document_digests_and_replies_and_forwards_its_
     assert!(matches!(unwrap(&sphinx(78), &reply.unwrap()), Ok(Unwrapped::Deliver { .. })));
 
     // A Want brings the same digest again.
-    link.sender.try_send(Want { mailbox: testing::id(5), first: tick, count: 1 }.to_frame()).unwrap();
+    link.sender.try_send(Want::digests(testing::id(5), tick, 1).to_frame()).unwrap();
     let mut frames = 0;
     let again = loop {
         frames += 1;

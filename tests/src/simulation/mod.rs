@@ -130,6 +130,10 @@ enum Message {
         from: usize,
         bytes: Arc<[u8]>,
     },
+    Set {
+        from: usize,
+        bytes: Arc<[u8]>,
+    },
     Peer {
         from: usize,
         frame: Frame,
@@ -252,7 +256,7 @@ impl Simulation {
                 self.mailboxes.push(MailboxNode::new(node));
                 Who::Mailbox(self.mailboxes.len() - 1)
             } else {
-                self.relays.push(Relay { node, engine: None });
+                self.relays.push(Relay { node, engine: None, sets_of: BTreeSet::new() });
                 Who::Relay(self.relays.len() - 1)
             };
             self.by_id.insert(id, who);
@@ -424,6 +428,7 @@ impl Simulation {
                 self.deliver_to_client(client, session, &frame);
             }
             (Who::Relay(relay), Message::Digest { from, bytes }) => self.deliver_digest(relay, from, &bytes),
+            (Who::Relay(relay), Message::Set { from, bytes }) => self.deliver_set(relay, from, &bytes),
             (Who::Mailbox(mailbox), Message::Peer { from, frame }) => {
                 self.note(to, 5, frame.as_bytes().len());
                 self.deliver_to_mailbox(mailbox, from, &frame);

@@ -13,6 +13,7 @@ use std::{
 use veilpost_mailbox::{
     engine::{Arrived, Counters, FromPeer, Limits as MailboxLimits, Mailbox, Request, Terms},
     memory::MemoryStore,
+    store::Series,
 };
 use veilpost_mixnode::{Engine, Limits, Origin};
 use veilpost_packet::{
@@ -23,8 +24,9 @@ use veilpost_packet::{
     peer::PeerBody,
     random::fork,
     replay::{TagKey, TagTable},
+    set::SignedSet,
     sphinx::{Packet, Unwrapped, unwrap},
-    time::{Epoch, Timestamp},
+    time::{Epoch, Tick, Timestamp},
 };
 use veilpost_pki::{
     Documents,
@@ -35,6 +37,8 @@ use veilpost_pki::{
 
 /// Digests that an entry fetches at once when it lacks some.
 const DIGESTS_AT_ONCE: usize = 4_096;
+/// Sets that an entry fetches at once when its process is new.
+const SETS_AT_ONCE: usize = 64;
 /// How soon a mailbox notices that another is gone or there.
 const NOTICED_LINKS: Duration = Duration::from_secs(1);
 /// Nodes look at their errands this often at least, as they do after a failure.
@@ -43,6 +47,8 @@ const SHORTEST: Duration = Duration::from_millis(50);
 pub(super) struct Relay {
     pub(super) node: Node,
     pub(super) engine: Option<Engine>,
+    /// Mailboxes whose sets this entry's process has asked for.
+    pub(super) sets_of: BTreeSet<usize>,
 }
 
 pub(super) struct MailboxNode {
@@ -99,7 +105,9 @@ impl Simulation {
         }
         match who {
             Who::Relay(number) => {
-                self.relays.get_mut(number).expect("a relay").engine = None;
+                let relay = self.relays.get_mut(number).expect("a relay");
+                relay.engine = None;
+                relay.sets_of.clear();
                 self.hang_up_on(number);
             }
             Who::Mailbox(number) => {
@@ -196,7 +204,7 @@ impl Simulation {
     fn handle_epochs(&mut self, who: Who, changed: &Changed) {
         match who {
             Who::Relay(number) => {
-                let Relay { node, engine } = self.relays.get_mut(number).expect("a relay");
+                let Relay { node, engine, .. } = self.relays.get_mut(number).expect("a relay");
                 let Some(engine) = engine else { return };
                 engine.handle_documents(node.documents.clone());
                 for epoch in &changed.opened {
@@ -335,10 +343,10 @@ impl Simulation {
         let local = relay.node.skew.local(self.now);
         let (id, Some(engine)) = (mailbox.node.id, &mut relay.engine) else { return };
         let Some(want) = engine.want_from(local, &id) else { return };
-        if want.first < digest.digest().tick
+        if want.first < digest.digest().tick.0
             && let Some(history) = &mailbox.engine
         {
-            let earlier = history.digests(want.first, DIGESTS_AT_ONCE).unwrap_or_default();
+            let earlier = history.digests(Tick(want.first), DIGESTS_AT_ONCE).unwrap_or_default();
             for bytes in earlier.iter().filter(|earlier| earlier[..] != *bytes) {
                 let earlier = SignedDigest::verify(bytes).expect("mailboxes sign");
                 if earlier.digest().tick < digest.digest().tick {
@@ -347,6 +355,36 @@ impl Simulation {
             }
         }
         let _refused = engine.handle_digest(local, &id, &digest);
+        self.fetch_sets(to, from);
+    }
+
+    /// A new process of an entry asks for all sets, as it does when a mailbox's link comes up.
+    fn fetch_sets(&mut self, to: usize, from: usize) {
+        let (mailbox, relay) = (self.mailboxes.get(from), self.relays.get_mut(to));
+        let (mailbox, relay) = (mailbox.expect("a mailbox"), relay.expect("a relay"));
+        let (Some(engine), Some(history)) = (&mut relay.engine, &mailbox.engine) else { return };
+        if !relay.sets_of.insert(from) {
+            return;
+        }
+        let local = relay.node.skew.local(self.now);
+        for series in [Series::HourlySet, Series::DailySet] {
+            for (_, parts) in history.sets(series, 0, SETS_AT_ONCE).unwrap_or_default() {
+                for part in parts {
+                    let set = SignedSet::verify(&part).expect("mailboxes sign");
+                    let _refused = engine.handle_set(local, &mailbox.node.id, &set);
+                }
+            }
+        }
+    }
+
+    pub(super) fn deliver_set(&mut self, to: usize, from: usize, bytes: &[u8]) {
+        let set = SignedSet::verify(bytes).expect("mailboxes sign");
+        let id = self.mailboxes.get(from).expect("a mailbox").node.id;
+        let relay = self.relays.get_mut(to).expect("a relay");
+        let local = relay.node.skew.local(self.now);
+        if let Some(engine) = &mut relay.engine {
+            let _refused = engine.handle_set(local, &id, &set);
+        }
     }
 
     pub(super) fn poll_relay(&mut self, number: usize) -> Timestamp {
@@ -355,7 +393,7 @@ impl Simulation {
             return Timestamp::FAR_FUTURE;
         }
         let wake = self.poll_node(who);
-        let Relay { node, engine } = self.relays.get_mut(number).expect("a relay");
+        let Relay { node, engine, .. } = self.relays.get_mut(number).expect("a relay");
         let (id, local, skew) = (node.id, node.skew.local(self.now), node.skew);
         let engine = engine.as_mut().expect("a node that is up has an engine");
         for (epoch, tags) in engine.take_new_tags() {
@@ -401,11 +439,14 @@ impl Simulation {
         let frames: Vec<_> = std::iter::from_fn(|| engine.poll_peer_frame(local)).collect();
         // A full disk: the same tags are published when there is room.
         let digest = if mailbox.listed { engine.poll_digest(local).unwrap_or_default() } else { None };
+        let sets = if mailbox.listed { engine.poll_set(local).unwrap_or_default() } else { Vec::new() };
         let replies: Vec<_> = std::iter::from_fn(|| engine.poll_reply(local)).collect();
-        let digest_due = if mailbox.listed { engine.next_digest() } else { Timestamp::FAR_FUTURE };
+        let published = engine.next_digest().min(engine.next_set());
+        let digest_due = if mailbox.listed { published } else { Timestamp::FAR_FUTURE };
         let due = engine.next_wake().min(digest_due);
         let reach = if replies.is_empty() { Default::default() } else { mailbox.node.next_nodes(may_go) };
-        let entries = digest.as_ref().map(|_| mailbox.node.next_nodes(|_, to| to == Place::Entry));
+        let any = digest.is_some() || !sets.is_empty();
+        let entries = if any { mailbox.node.next_nodes(|_, to| to == Place::Entry) } else { BTreeSet::new() };
         for (epoch, surb, plaintext) in replies {
             let next = NodeId(surb.first_hop());
             let to = self.by_id.get(&next).copied().filter(|_| reach.contains(&next));
@@ -415,9 +456,16 @@ impl Simulation {
         }
         if let Some(digest) = digest {
             let bytes: Arc<[u8]> = digest.as_bytes().into();
-            for entry in entries.into_iter().flatten() {
-                let to = self.by_id.get(&entry).copied().expect("all nodes are known by id");
+            for entry in &entries {
+                let to = self.by_id.get(entry).copied().expect("all nodes are known by id");
                 self.send(who, to, Message::Digest { from: number, bytes: bytes.clone() });
+            }
+        }
+        for set in sets {
+            let bytes: Arc<[u8]> = set.as_bytes().into();
+            for entry in &entries {
+                let to = self.by_id.get(entry).copied().expect("all nodes are known by id");
+                self.send(who, to, Message::Set { from: number, bytes: bytes.clone() });
             }
         }
         for (to, frame) in frames {

@@ -1,6 +1,7 @@
 //! The whole network in virtual time.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
+mod absence;
 mod epochs;
 mod faults;
 

@@ -9,8 +9,10 @@ use std::collections::BTreeSet;
 use veilpost_packet::{
     boxes::SealedBox,
     command::{Answer as Told, Command, HolderSignature},
-    digest::{Digest, DigestHash},
+    digest::{Digest, DigestHash, SignedDigest},
+    frame::Wanted,
     ids::{BoxId, District, LinkKey},
+    set::{Period, SetHead},
     sphinx::SphinxPublic,
     time::{Day, Epoch},
 };
@@ -49,7 +51,7 @@ pub(super) struct Mailbox {
     pub(super) nature: Nature,
     pub(super) boxes: BTreeMap<BoxId, SealedBox>,
     gone: BTreeSet<BoxId>,
-    unnamed: Vec<BoxTag>,
+    pub(super) unnamed: Vec<BoxTag>,
     previous: DigestHash,
     history: Vec<(Tick, Vec<u8>)>,
     /// Every box that it was asked for, in order, and when.
@@ -72,6 +74,19 @@ impl Mailbox {
         } else if self.nature == Nature::OldBytes && self.boxes.is_empty() {
             self.boxes.insert(sealed.id, sealed.clone());
         }
+    }
+
+    fn set(&self, params: &Params, what: Wanted, number: u32) -> (Vec<BoxTag>, Period) {
+        let held =
+            self.boxes.values().filter(|sealed| what == Wanted::Hours || sealed.expiry.0 == number + params.box_days);
+        let held: BTreeSet<_> = held.map(|sealed| BoxTag::of(&sealed.id)).collect();
+        if what == Wanted::Days {
+            return (held.into_iter().collect(), Period::Day(number));
+        }
+        let hour = |tick: &Tick| tick.start(params.tick).periods(params.hour()) == u64::from(number);
+        let digests = self.history.iter().filter(|(tick, _)| hour(tick));
+        let named = digests.flat_map(|(_, bytes)| SignedDigest::verify(bytes).unwrap().digest().tags.clone());
+        (named.filter(|tag| held.contains(tag)).collect(), Period::Hour(number))
     }
 
     fn hand_out(&mut self, id: &BoxId, now: Timestamp) -> Option<Told> {
@@ -107,7 +122,9 @@ pub(super) struct World {
     pub(super) people: Vec<Core>,
     pub(super) online: Vec<bool>,
     /// The first digests that each has not got yet.
-    seen: Vec<Tick>,
+    pub(super) seen: Vec<Tick>,
+    /// The entry has no digests of before.
+    pub(super) entry_since: Tick,
     /// Of a hundred round trips so many fail.
     pub(super) loss: u32,
     waiting: Vec<Waiting>,
@@ -185,6 +202,7 @@ impl World {
             people: vec![alice, bob],
             online: vec![true; 2],
             seen: vec![Tick(0); 2],
+            entry_since: Tick(0),
             loss: 0,
             waiting: Vec::new(),
             rng: random::seeded([5; 32]),
@@ -376,6 +394,31 @@ impl World {
             for (_, bytes) in self.mailboxes.values().flat_map(|mailbox| &mailbox.history).filter(|(at, _)| *at >= seen)
             {
                 core.handle_digest(self.now, bytes);
+            }
+        }
+    }
+
+    /// Everyone's loop clock strikes: who wants sets gets them as the mailboxes would make them now, who wants digests gets those
+    /// that the entry has.
+    pub(super) fn hand_out_sets(&mut self) {
+        let params = self.document.params.clone();
+        let (now, made) = (self.now, Tick::at(self.now, params.tick));
+        for core in &mut self.people {
+            let Some(want) = core.next_want(now, &params) else { continue };
+            let Some(mailbox) = self.mailboxes.get(&want.mailbox) else { continue };
+            if want.what == Wanted::Digests {
+                let range = Tick(want.first).max(self.entry_since)..Tick(want.end());
+                let digests = mailbox.history.iter().filter(|(tick, _)| range.contains(tick));
+                digests.for_each(|(_, bytes)| core.handle_digest(now, bytes));
+                continue;
+            }
+            for number in (want.first..want.end()).rev() {
+                let (tags, period) = mailbox.set(&params, want.what, number);
+                let (network, document) = (self.document.network, self.document.hash());
+                let head = SetHead { network, document, mailbox: want.mailbox, district: District(0), period, made };
+                for part in head.sign(tags, &mailbox.secret) {
+                    core.handle_set(now, part.as_bytes());
+                }
             }
         }
     }

@@ -210,7 +210,7 @@ fn digests_stay_over_a_change_of_document_and_those_of_any_live_document_are_tak
     entry.handle_digest(NOW, &id(15), &digest(15, tick(NOW), network)).unwrap();
     learn(&mut entry, &without);
     let within = start(1) + SECOND;
-    assert_eq!(entry.want_from(within, &id(15)).unwrap().first, tick(NOW).next());
+    assert_eq!(entry.want_from(within, &id(15)).unwrap().first, tick(NOW).next().0);
     assert_eq!(entry.handle_digest(within, &id(5), &digest(5, tick(within), network)), Ok(()));
     let over = start(1) + GRACE;
     let refused = entry.handle_digest(over, &id(5), &digest(5, tick(over), network));
