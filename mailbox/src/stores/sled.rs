@@ -8,9 +8,16 @@ use std::{fs, io, path::Path, time::Duration};
 const LETS_GO_TRIES: usize = 400;
 const LETS_GO: Duration = Duration::from_millis(5);
 
-/// A sled database.
+/// The file of sled's log.
+const LOG: &str = "db";
+
+/// A sled database, and its log's file: what sled calls flushed it has only handed to the disk, without the file system's own
+/// record of where it lies (`sync_file_range`), and loses when the power fails.
 #[derive(Debug)]
-pub struct Sled(sled::Db);
+pub struct Sled {
+    db: sled::Db,
+    log: fs::File,
+}
 
 impl KeyValue for Sled {
     fn open(path: &Path) -> Result<Self> {
@@ -27,23 +34,27 @@ impl KeyValue for Sled {
                 Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
                     std::thread::sleep(LETS_GO);
                 }
-                other => return other.map(Self).map_err(failed),
+                other => {
+                    let db = other.map_err(failed)?;
+                    let log = fs::File::open(path.join(LOG)).map_err(|error| io_failed(&error))?;
+                    return Ok(Self { db, log });
+                }
             }
         }
         Err(StoreError::Failed("sled does not let go of a database that was closed".into()))
     }
 
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.0.get(key).map_err(failed)?.map(|value| value.to_vec()))
+        Ok(self.db.get(key).map_err(failed)?.map(|value| value.to_vec()))
     }
 
     fn range(&mut self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Pair>> {
-        let pairs = self.0.range(from..to).take(limit);
+        let pairs = self.db.range(from..to).take(limit);
         pairs.map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(failed)).collect()
     }
 
     fn last(&mut self, from: &[u8], to: &[u8]) -> Result<Option<Pair>> {
-        let last = self.0.range(from..to).next_back().transpose().map_err(failed)?;
+        let last = self.db.range(from..to).next_back().transpose().map_err(failed)?;
         Ok(last.map(|(key, value)| (key.to_vec(), value.to_vec())))
     }
 
@@ -55,9 +66,10 @@ impl KeyValue for Sled {
                 None => changes.remove(key.as_slice()),
             }
         }
-        self.0.apply_batch(changes).map_err(failed)?;
+        self.db.apply_batch(changes).map_err(failed)?;
         if durable {
-            self.0.flush().map_err(failed)?;
+            self.db.flush().map_err(failed)?;
+            self.log.sync_data().map_err(|error| io_failed(&error))?;
         }
         Ok(())
     }

@@ -9,4 +9,5 @@ mod full_disk;
 mod killed;
 mod migrate;
 mod model;
+mod power_cut;
 mod support;
