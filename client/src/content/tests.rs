@@ -37,6 +37,7 @@ fn body() -> impl Strategy<Value = Body> {
             answerer_writes,
             inviter_writes
         })),
+        seed().prop_map(Body::NextStream),
         (uuid(), "\\PC{0,10}").prop_map(|(target, reaction)| Body::Reaction { target, reaction }),
         (uuid(), ".{0,200}").prop_map(|(target, text)| Body::Edit { target, text }),
         uuid().prop_map(|target| Body::Delete { target }),

@@ -15,6 +15,7 @@
 //! | `auditing` | do mailboxes keep what they sign for |
 //! | `beacon` | a box a day for every contact, which ends any absence |
 //! | `keeping` | boxes whose reader is away |
+//! | `succession` | streams of messages that follow one another |
 //! | `answers` | what mailboxes say to what was put |
 //! | `filing` | files |
 //! | `status` | what a person sees |
@@ -44,6 +45,7 @@ mod reading;
 mod sending;
 mod session;
 mod status;
+mod succession;
 mod types;
 mod work;
 mod writing;
@@ -314,7 +316,9 @@ impl Core {
             work.expire_invitations()?;
             work.open_overdue()?;
             work.renew_due()?;
+            work.keep_streams()?;
             work.keep_beacons()?;
+            work.send_waiting()?;
             work.send_due_receipts()
         });
         let kept = kept.and_then(|()| self.end_silent_audits(now));
@@ -379,6 +383,9 @@ impl Core {
                     self.outbox.remove(&id);
                 }
             }
+        }
+        for stream in effects.removed {
+            self.forget_stream(stream);
         }
         for fetch in effects.fetches {
             self.take_fetch(fetch);

@@ -1,7 +1,7 @@
 //! What a person sees of the engine, and what a log says of its backlog: numbers.
 
-use super::{Core, CoreError, Status, WARNING};
-use crate::store::{messages, streams::StreamId};
+use super::{Core, CoreError, Status, WARNING, work::UNRECEIPTED_MAX};
+use crate::store::{contacts, messages, streams::StreamId, successors};
 use veilpost_packet::time::Timestamp;
 
 impl Core {
@@ -38,6 +38,13 @@ impl Core {
             warnings.push("this computer's clock is slow: set it right, or messages will not be found".to_owned());
         }
         warnings.extend(self.audit_warnings(now)?);
+        for (contact, count) in successors::waiting_contacts(self.store.connection())? {
+            let name = contacts::by_id(self.store.connection(), contact)?.name;
+            warnings.push(format!(
+                "{count} of your messages wait until {name}'s device has confirmed earlier ones: {UNRECEIPTED_MAX} boxes \
+                 may be unconfirmed at a time"
+            ));
+        }
         if self.tracker.gaps() > 0 {
             warnings.push("some digests are missing and have been asked for; messages may be late".to_owned());
         }

@@ -83,4 +83,5 @@ mod auditing;
 mod keeping;
 mod people;
 mod storing;
+mod succession;
 mod world;

@@ -71,7 +71,8 @@ pub struct NewMessage {
     pub name: Option<String>,
     /// The size of a file, bytes.
     pub size: Option<u64>,
-    /// Encoded content that is kept for later: a file's manifest, an unknown type's bytes.
+    /// Encoded content that is kept for later: an unknown type's bytes; of a file of ours, until it is delivered or given up,
+    /// the message that brings its manifest.
     pub body: Option<Vec<u8>>,
     /// Where a file's bytes are.
     pub file: Option<FileId>,
@@ -176,6 +177,12 @@ pub fn advance(connection: &Connection, id: MessageId, state: State, reason: Opt
         state.code(),
         reason,
     ))?;
+    if matches!(state, State::Delivered | State::Failed) {
+        // With it goes the root of the stream of a file.
+        connection
+            .prepare_cached("UPDATE messages SET body = NULL WHERE id = ?1 AND direction = 1")?
+            .execute([id.0])?;
+    }
     Ok(true)
 }
 

@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_renewals.sql"),
     include_str!("migrations/0005_audits.sql"),
     include_str!("migrations/0006_beacons.sql"),
+    include_str!("migrations/0008_successors.sql"),
 ];
 
 /// Brings the database to the newest format, each step in a transaction of its own.
