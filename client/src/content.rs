@@ -107,6 +107,13 @@ pub enum Body {
     Hello(Hello),
     /// From now on I write to you in a new stream with this root; this is the last message of the old one. Secret.
     NextStream(StreamSeed),
+    /// My store is from a backup: from now on we write to each other in new streams. Secret.
+    Restart {
+        /// Root of the stream that I write.
+        writer_writes: StreamSeed,
+        /// Root of the stream that you write.
+        reader_writes: StreamSeed,
+    },
     /// A reaction to a message; an empty one takes it back.
     Reaction {
         /// To which message.
@@ -223,6 +230,7 @@ impl Body {
             Self::Profile { .. } => PROFILE,
             Self::Hello(_) => HELLO,
             Self::NextStream(_) => NEXT_STREAM,
+            Self::Restart { .. } => RESTART,
             Self::Reaction { .. } => REACTION,
             Self::Edit { .. } => EDIT,
             Self::Delete { .. } => DELETE,
@@ -258,6 +266,9 @@ impl Body {
                 .put(hello.inviter_writes.as_bytes())
                 .put(hello.name.as_bytes()),
             Self::NextStream(seed) => out.put(seed.as_bytes()),
+            Self::Restart { writer_writes, reader_writes } => {
+                out.put(writer_writes.as_bytes()).put(reader_writes.as_bytes())
+            }
             Self::Reaction { target, reaction } => out.put(&target.0).put(reaction.as_bytes()),
             Self::Edit { target, text } => out.put(&target.0).put(text.as_bytes()),
             Self::Delete { target } => out.put(&target.0),
@@ -280,6 +291,9 @@ impl Body {
                 name: read_name(reader)?,
             }),
             NEXT_STREAM => Self::NextStream(StreamSeed(reader.array()?)),
+            RESTART => {
+                Self::Restart { writer_writes: StreamSeed(reader.array()?), reader_writes: StreamSeed(reader.array()?) }
+            }
             REACTION => Self::Reaction {
                 target: Uuid(reader.array()?),
                 reaction: rest_text(reader, MAX_REACTION, "reaction")?.to_owned(),
@@ -317,6 +331,7 @@ const PROGRESS: &str = "application/vnd.veilpost.progress";
 const PROFILE: &str = "application/vnd.veilpost.profile";
 const HELLO: &str = "application/vnd.veilpost.hello";
 const NEXT_STREAM: &str = "application/vnd.veilpost.next-stream";
+const RESTART: &str = "application/vnd.veilpost.restart";
 const REACTION: &str = "application/vnd.veilpost.reaction";
 const EDIT: &str = "application/vnd.veilpost.edit";
 const DELETE: &str = "application/vnd.veilpost.delete";

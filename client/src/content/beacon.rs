@@ -1,8 +1,9 @@
 //! What a contact's box of the day says, see `core::beacon`.
 //!
 //! ```text
-//! version u8 = 2 | number u32 | base u64 | next u64 | bits 128 | heard: number u32, next u64 | bundle 1,799
+//! version u8 = 2 | restarted u64 (ms) | number u32 | base u64 | next u64 | bits 128 | heard: number u32, next u64 | bundle 1,799
 //! files u8 | (message id 16 | boxes u32) each | successor length u16 | successor
+//! version u8 = 3 | sealed message, to the end: a restart, see `core::restarting`
 //! ```
 //! Bit k: position `next - 1 - k` waits. The form is the only one of its content: bit 0 is set unless nothing waits, and then
 //! `next` is 0. Decoding is bounded, refuses trailing bytes and never panics.
@@ -24,6 +25,8 @@ pub const SUCCESSOR_MAX: usize = BOX_CONTENT_MAX - FIXED;
 /// What a beacon says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beacon {
+    /// When the conversation last began anew, as far as its writer knows, by the clock of who began it: milliseconds.
+    pub restarted: u64,
     /// The newest stream of messages that its writer writes.
     pub number: u32,
     /// Position of its box 0.
@@ -55,7 +58,7 @@ impl Beacon {
         let room = SUCCESSOR_MAX.saturating_sub(successor.len()) / FILE;
         let files = self.files.get(..self.files.len().min(FILES).min(room)).unwrap_or_default();
         let mut writer = Writer::with_capacity(BOX_CONTENT_MAX);
-        writer.u8(VERSION).u32(self.number).u64(self.base).u64(next).put(&bits);
+        writer.u8(VERSION).u64(self.restarted).u32(self.number).u64(self.base).u64(next).put(&bits);
         writer.u32(self.heard.0).u64(self.heard.1).put(&self.bundle).u8(files.len() as u8);
         for (uuid, boxes) in files {
             writer.put(&uuid.0).u32(*boxes);
@@ -69,10 +72,14 @@ impl Beacon {
     /// # Errors
     /// If the bytes are not a beacon of this version in its only form.
     pub fn decode(content: &[u8]) -> Result<Self> {
+        if content.len() > BOX_CONTENT_MAX {
+            return Err(DecodeError::TooLong("beacon"));
+        }
         let mut reader = Reader::new(content);
         if reader.u8()? != VERSION {
             return Err(DecodeError::Invalid("version"));
         }
+        let restarted = reader.u64()?;
         let (number, base) = (reader.u32()?, reader.u64()?);
         let (next, bits) = (reader.u64()?, reader.array::<{ BITS as usize / 8 }>()?);
         let waiting = positions(next, &bits)?;
@@ -86,8 +93,18 @@ impl Beacon {
         let files = (0..count).map(|_| file(&mut reader)).collect::<Result<_>>()?;
         let successor = Some(reader.bytes16(SUCCESSOR_MAX, "successor")?.to_vec()).filter(|bytes| !bytes.is_empty());
         reader.finish()?;
-        Ok(Self { number, base, waiting, heard, bundle, files, successor })
+        Ok(Self { restarted, number, base, waiting, heard, bundle, files, successor })
     }
+}
+
+/// The content of a box that holds a restart instead of a beacon.
+pub fn restart(sealed: &[u8]) -> Vec<u8> {
+    [&[RESTART], sealed].concat()
+}
+
+/// The sealed message of a restart, if this is one.
+pub fn sealed_restart(content: &[u8]) -> Option<&[u8]> {
+    content.strip_prefix(&[RESTART])
 }
 
 fn positions(next: u64, bits: &[u8; BITS as usize / 8]) -> Result<Vec<u64>> {
@@ -101,10 +118,12 @@ fn positions(next: u64, bits: &[u8; BITS as usize / 8]) -> Result<Vec<u64>> {
 
 /// Version of the format.
 const VERSION: u8 = 2;
+/// Version of a restart.
+const RESTART: u8 = 3;
 /// Bytes of one file.
 const FILE: usize = 16 + 4;
 /// Bytes of a beacon without files and successor.
-const FIXED: usize = 1 + 4 + 8 + 8 + BITS as usize / 8 + 4 + 8 + Bundle::LEN + 1 + 2;
+const FIXED: usize = 1 + 8 + 4 + 8 + 8 + BITS as usize / 8 + 4 + 8 + Bundle::LEN + 1 + 2;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
@@ -115,7 +134,16 @@ mod tests {
 
     fn beacon(waiting: Vec<u64>) -> Beacon {
         let files = vec![(Uuid([5; 16]), 7); FILES];
-        Beacon { number: 3, base: 4, waiting, heard: (5, 6), bundle: vec![9; Bundle::LEN], files, successor: None }
+        Beacon {
+            restarted: 2,
+            number: 3,
+            base: 4,
+            waiting,
+            heard: (5, 6),
+            bundle: vec![9; Bundle::LEN],
+            files,
+            successor: None,
+        }
     }
 
     fn any_beacon() -> impl Strategy<Value = Beacon> {
@@ -124,8 +152,16 @@ mod tests {
         let file = (any::<[u8; 16]>().prop_map(Uuid), any::<u32>());
         let successor = prop::option::of(prop::collection::vec(any::<u8>(), 1..1_000));
         let bundle = any::<u8>().prop_map(|byte| vec![byte; Bundle::LEN]);
-        (any::<(u32, u64)>(), waiting, any::<(u32, u64)>(), bundle, prop::collection::vec(file, 0..=FILES), successor)
-            .prop_map(|((number, base), waiting, heard, bundle, files, successor)| Beacon {
+        (
+            any::<(u64, u32, u64)>(),
+            waiting,
+            any::<(u32, u64)>(),
+            bundle,
+            prop::collection::vec(file, 0..=FILES),
+            successor,
+        )
+            .prop_map(|((restarted, number, base), waiting, heard, bundle, files, successor)| Beacon {
+                restarted,
                 number,
                 base,
                 waiting,
@@ -200,7 +236,7 @@ mod tests {
     #[test]
     fn positions_below_zero_and_a_highest_one_that_does_not_wait_are_refused() {
         let mut bytes = beacon(vec![1]).encode();
-        let bits = 1 + 4 + 8 + 8;
+        let bits = 1 + 8 + 4 + 8 + 8;
         bytes[bits] = 0b101;
         assert!(Beacon::decode(&bytes).is_err(), "two below the highest, which is 1");
         bytes[bits] = 0b11;

@@ -24,13 +24,14 @@ use crate::{
     arq::Pace,
     content::{
         StreamSeed,
-        beacon::{BITS, Beacon as Told, FILES},
+        beacon::{BITS, Beacon as Told, FILES, sealed_restart},
     },
     signal::{self, Bundle},
     store::{
         beacons::{self, Beacon},
         contacts::{self, ContactId, ContactState},
         messages::{self, Direction, State},
+        outbox, restarts,
         streams::{self, FetchKey, StreamId, StreamKind},
         successors,
     },
@@ -113,6 +114,20 @@ impl Work<'_> {
     }
 
     pub(super) fn beacon_content(&mut self, contact: ContactId) -> Result<Vec<u8>, CoreError> {
+        let restart = restarts::pending(self.tx, contact)?;
+        if let Some(content) = restart.as_ref().and_then(|restart| restart.sealed.clone()) {
+            return Ok(content);
+        }
+        beacons::remove_old_prekeys(self.tx, contact, self.now - self.params.day * PREKEY_DAYS)?;
+        let (_, bundle) = signal::create_bundle(self.tx, Some(contact), self.now, self.rng)?;
+        let bundle = bundle.encode();
+        if restart.is_some() {
+            // Both may be from a backup, and wait for each other's prekeys. There is nothing else to tell yet.
+            let (waiting, files) = (Vec::new(), Vec::new());
+            let nothing =
+                Told { restarted: 0, number: 0, base: 0, waiting, heard: (0, 0), bundle, files, successor: None };
+            return Ok(nothing.encode());
+        }
         let newest = streams::of_contact(self.tx, contact, StreamKind::MessagesOut)?;
         let (number, base) = newest.map_or((0, 0), |newest| (newest.number, newest.base));
         let heard = match streams::of_contact(self.tx, contact, StreamKind::MessagesIn)? {
@@ -122,14 +137,13 @@ impl Work<'_> {
             }
             None => (0, 0),
         };
-        beacons::remove_old_prekeys(self.tx, contact, self.now - self.params.day * PREKEY_DAYS)?;
-        let (_, bundle) = signal::create_bundle(self.tx, Some(contact), self.now, self.rng)?;
         let beacon = Told {
+            restarted: restarts::last(self.tx, contact)?.0.as_millis(),
             number,
             base,
             waiting: beacons::on_mailboxes(self.tx, contact, BITS)?,
             heard,
-            bundle: bundle.encode(),
+            bundle,
             files: beacons::files(self.tx, contact, FILES)?,
             successor: successors::of_contact(self.tx, contact)?.map(|successor| successor.sealed),
         };
@@ -138,11 +152,18 @@ impl Work<'_> {
 
     /// A contact's beacon has come: what it says is waiting is fetched, and a session that nobody answered begins anew.
     pub(super) fn read_beacon(&mut self, contact: ContactId, content: &[u8]) -> Result<Read, CoreError> {
+        if let Some(sealed) = sealed_restart(content) {
+            return self.read_restart(contact, sealed);
+        }
         let Ok(told) = Told::decode(content) else { return Ok(Read::Bad) };
         let Ok(bundle) = Bundle::decode(&told.bundle) else { return Ok(Read::Bad) };
         let pinned = contacts::by_id(self.tx, contact)?.identity;
         if pinned != Some(*bundle.identity()) {
             return Ok(Read::Bad);
+        }
+        if !self.is_in_step(contact, &told)? {
+            self.announce_restart(contact, &bundle)?;
+            return Ok(Read::Good);
         }
         if signal::is_unanswered(self.tx, contact, self.now)? {
             signal::open_session(self.tx, contact, &bundle, self.now, self.rng)?;
@@ -166,9 +187,32 @@ impl Work<'_> {
         Ok(Read::Good)
     }
 
+    /// Whether a contact's beacon is of the conversation as we know it. If it is of a later one, or has heard more than we
+    /// have written or than any mailbox has taken from us, then we are from a backup.
+    fn is_in_step(&mut self, contact: ContactId, told: &Told) -> Result<bool, CoreError> {
+        let last = restarts::last(self.tx, contact)?.0.as_millis();
+        let written = match streams::of_contact(self.tx, contact, StreamKind::MessagesOut)? {
+            Some(stream) => (stream.number, streams::write_cap(self.tx, stream.id)?.index()),
+            None => return Ok(true),
+        };
+        let heard = told.heard > written || outbox::is_contradicted(self.tx, contact, told.heard)?;
+        if told.restarted > last || (told.restarted == last && heard) {
+            self.restart(contact)?;
+            return Ok(false);
+        }
+        if told.restarted == last {
+            restarts::remove(self.tx, contact)?;
+        }
+        Ok(told.restarted == last)
+    }
+
     /// Fetches the boxes of messages that a beacon says are waiting.
     fn fetch_messages(&mut self, contact: ContactId, told: &Told) -> Result<(), CoreError> {
-        let read = |work: &Self| streams::all_of_contact(work.tx, contact, StreamKind::MessagesIn);
+        let read = |work: &Self| -> Result<Vec<_>, CoreError> {
+            let mut all = streams::all_of_contact(work.tx, contact, StreamKind::MessagesIn)?;
+            all.retain(|stream| !stream.former);
+            Ok(all)
+        };
         let all = read(self)?;
         let Some(newest) = all.last() else { return Ok(()) };
         if newest.number.checked_add(1) == Some(told.number)

@@ -103,7 +103,9 @@ impl Work<'_> {
         let sealed = unpack(&kept, parts);
         // All messages of a payload are of one chain.
         let next = sealed.as_ref().and_then(|sealed| sealed.first());
-        let turns = next.is_some_and(|next| signal::turns_ratchet(self.tx, contact, next).unwrap_or(false));
+        // Streams of before a restart are of sessions that go on no longer: they turn no ratchet that another box needs.
+        let turns =
+            !stream.former && next.is_some_and(|next| signal::turns_ratchet(self.tx, contact, next).unwrap_or(false));
         let waited = streams::seen(self.tx, FetchKey { stream: stream.id, index: first })?;
         let position = stream.base.saturating_add(first);
         if turns && let Some(lost) = self.would_lose(contact, position)? {
@@ -177,6 +179,9 @@ impl Work<'_> {
     fn parts_of(&self, contact: ContactId, range: &Range<u64>) -> Result<Vec<(StreamId, Range<u64>)>, CoreError> {
         let mut parts = Vec::new();
         for stream in streams::all_of_contact(self.tx, contact, StreamKind::MessagesIn)? {
+            if stream.former {
+                continue;
+            }
             let read = streams::read_cap(self.tx, stream.id)?.index();
             let start = range.start.saturating_sub(stream.base).max(read);
             let end = range.end.saturating_sub(stream.base).min(stream.boxes.unwrap_or(u64::MAX));

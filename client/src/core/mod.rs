@@ -15,6 +15,7 @@
 //! | `auditing` | do mailboxes keep what they sign for |
 //! | `beacon` | a box a day for every contact, which ends any absence |
 //! | `keeping` | boxes whose reader is away |
+//! | `restarting` | conversations that begin anew after a backup was put back |
 //! | `succession` | streams of messages that follow one another |
 //! | `answers` | what mailboxes say to what was put |
 //! | `filing` | files |
@@ -42,6 +43,7 @@ mod inviting;
 mod keeping;
 mod parcel;
 mod reading;
+mod restarting;
 mod sending;
 mod session;
 mod status;
@@ -132,7 +134,6 @@ pub struct Core {
     /// Why a document of the entry was refused.
     refused_document: Option<(Timestamp, String)>,
     refused: Option<Timestamp>,
-    conflicts: BTreeSet<OutboxId>,
     audits: BTreeMap<OutboxId, Audit>,
     /// At most one for each mailbox that a document has listed.
     records: BTreeMap<NodeId, auditing::Record>,
@@ -189,7 +190,6 @@ impl Core {
             other_document: None,
             refused_document: None,
             refused: None,
-            conflicts: BTreeSet::new(),
             audits: BTreeMap::new(),
             records: BTreeMap::new(),
             conflict: None,

@@ -24,6 +24,7 @@ use crate::{
     signal,
     store::{
         contacts::{self, ContactId, ContactState},
+        restarts,
         streams::{self, FetchKey, Stream, StreamId, StreamKind},
         successors::{self, Successor},
     },
@@ -92,6 +93,7 @@ impl Work<'_> {
     /// Ends a stream with the message that names the next, unless the one before is not known yet or too many are alive.
     pub(super) fn begin_successor(&mut self, contact: ContactId, old: &Stream) -> Result<(), CoreError> {
         if contacts::by_id(self.tx, contact)?.state != ContactState::Established
+            || restarts::pending(self.tx, contact)?.is_some()
             || successors::of_contact(self.tx, contact)?.is_some()
             || !self.has_room_for_successor(contact, old)?
         {
@@ -222,7 +224,7 @@ impl Work<'_> {
         self.now - self.params.day * (self.params.box_days.saturating_mul(RENEWALS_MAX + 1) + 1)
     }
 
-    fn remove_stream(&mut self, stream: StreamId) -> Result<(), CoreError> {
+    pub(super) fn remove_stream(&mut self, stream: StreamId) -> Result<(), CoreError> {
         streams::remove(self.tx, stream)?;
         self.effects.removed.push(stream);
         Ok(())

@@ -82,6 +82,7 @@ mod absence;
 mod auditing;
 mod keeping;
 mod people;
+mod restarting;
 mod storing;
 mod succession;
 mod world;

@@ -10,6 +10,7 @@ use crate::{
         contacts::{self, ContactId, ContactState, millis},
         messages::{self, Direction, Kind, MessageId, NewMessage, State, StoredMessage},
         outbox::{self, OutboxId, Outgoing},
+        restarts,
         streams::{self, Fetch, NewStream, StreamId, StreamKind},
         successors,
     },
@@ -149,7 +150,13 @@ impl Work<'_> {
                 return Ok(successors::wait(self.tx, id)?);
             }
         }
-        self.post_now(contact, &plain, message)
+        // Before there is a new session after a restart what is only said once, how far a file is, is said to nobody.
+        if self.is_between_sessions(contact)? { Ok(()) } else { self.post_now(contact, &plain, message) }
+    }
+
+    /// True if the old session may not be used any more and the new one is not there yet.
+    fn is_between_sessions(&self, contact: ContactId) -> Result<bool, CoreError> {
+        Ok(restarts::pending(self.tx, contact)?.is_some_and(|restart| restart.sealed.is_none()))
     }
 
     /// Messages that have waited for receipts and need not any more, in their order.
@@ -157,7 +164,8 @@ impl Work<'_> {
         for (contact, _) in successors::waiting_contacts(self.tx)? {
             while let Some(id) = successors::next_waiting(self.tx, contact)? {
                 let row = messages::by_id(self.tx, id)?;
-                let plain = to_send(&row).filter(|_| row.message.state == State::Queued);
+                let open = matches!(row.message.state, State::Queued | State::Stored);
+                let plain = to_send(&row).filter(|_| open);
                 let Some(plain) = plain.and_then(|message| message.encode().ok()) else {
                     successors::go_on(self.tx, id)?;
                     self.advance(id, State::Failed, Some(NOT_KEPT))?;
@@ -181,7 +189,8 @@ impl Work<'_> {
     }
 
     fn has_room(&self, contact: ContactId, plain: usize) -> Result<bool, CoreError> {
-        Ok(successors::unreceipted(self.tx, contact)? + boxes_at_most(plain) <= UNRECEIPTED_MAX)
+        let room = successors::unreceipted(self.tx, contact)? + boxes_at_most(plain) <= UNRECEIPTED_MAX;
+        Ok(room && !self.is_between_sessions(contact)?)
     }
 
     /// Encrypts a message and queues its boxes; receipts that wait for this contact ride along where they cost no box.
@@ -232,7 +241,8 @@ impl Work<'_> {
         };
         for contact in contacts.into_iter().map(ContactId::new) {
             let uuids = self.waiting_receipts(contact, MAX_RECEIPTS)?;
-            if streams::of_contact(self.tx, contact, StreamKind::MessagesOut)?.is_none() {
+            let none = streams::of_contact(self.tx, contact, StreamKind::MessagesOut)?.is_none();
+            if none || self.is_between_sessions(contact)? {
                 continue;
             }
             let stream = self.stream_for(contact, boxes_at_most(MAX_RECEIPTS * 16))?;
@@ -382,9 +392,11 @@ impl Work<'_> {
         match body {
             Body::Receipts(uuids) => return uuids.into_iter().try_for_each(|uuid| self.delivered(contact, uuid)),
             Body::Progress { manifest, count } => return self.peer_progress(contact, manifest, count),
-            // A hello is only read as the answer to an invitation, and the name of a stream where it came; a profile name is
+            // A hello is only read as the answer to an invitation, the name of a stream where it came, a restart in a beacon; a profile name is
             // asked for nowhere yet.
-            Body::Hello(Hello { .. }) | Body::NextStream(_) | Body::Profile { .. } => return Ok(()),
+            Body::Hello(Hello { .. }) | Body::NextStream(_) | Body::Restart { .. } | Body::Profile { .. } => {
+                return Ok(());
+            }
             Body::Text(text) => (new.kind, new.text) = (Kind::Text, Some(text)),
             Body::Attachment(manifest) => return self.expect_file(new, manifest),
             Body::Unknown { bytes, .. } => new.body = Some(bytes),
@@ -402,7 +414,11 @@ impl Work<'_> {
         if successors::of_contact(self.tx, contact)?.is_some_and(|successor| successor.uuid == uuid) {
             return self.successor_known(contact);
         }
+        if restarts::last(self.tx, contact)?.1 == uuid {
+            return Ok(restarts::remove(self.tx, contact)?);
+        }
         let Some(found) = messages::by_uuid(self.tx, contact, Direction::Out, uuid)? else { return Ok(()) };
+        successors::go_on(self.tx, found.id)?;
         self.advance(found.id, State::Delivered, None)?;
         self.settle(found.id)?;
         if let Some(stream) = streams::of_message(self.tx, found.id)? {

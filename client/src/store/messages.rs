@@ -151,6 +151,18 @@ pub fn list(connection: &Connection, after: Option<MessageId>, limit: u32) -> Re
     rows.map(|row| row.map_err(StoreError::from)).collect()
 }
 
+/// Our messages to a contact that it has not confirmed, oldest first.
+///
+/// # Errors
+/// The database's.
+pub fn unconfirmed(connection: &Connection, contact: ContactId) -> Result<Vec<MessageId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM messages WHERE contact = ?1 AND direction = 1 AND state IN (0, 1) ORDER BY id",
+    )?;
+    let rows = statement.query_map([contact.get()], |row| row.get(0).map(MessageId))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// How many of our messages are not yet on a mailbox.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_audits.sql"),
     include_str!("migrations/0006_beacons.sql"),
     include_str!("migrations/0008_successors.sql"),
+    include_str!("migrations/0009_restarts.sql"),
 ];
 
 /// Brings the database to the newest format, each step in a transaction of its own.

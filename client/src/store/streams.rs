@@ -78,6 +78,8 @@ pub struct Stream {
     pub created: Timestamp,
     /// Messages and decoys: since when nothing new comes in it.
     pub ended: Option<Timestamp>,
+    /// Messages: from before the conversation began anew; it has no place among the pair's positions.
+    pub former: bool,
 }
 
 impl Stream {
@@ -138,6 +140,27 @@ pub fn set_place(
 pub fn end(connection: &Connection, id: StreamId, boxes: u64, now: Timestamp) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached("UPDATE streams SET boxes = ?2, ended_ms = ?3 WHERE id = ?1")?;
     statement.execute((id.0, number(boxes), millis(now)))?;
+    Ok(())
+}
+
+/// The conversation began anew: these streams of it are followed to their end, apart from the new ones.
+pub fn set_former(
+    connection: &Connection,
+    contact: ContactId,
+    kind: StreamKind,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE streams SET former = 1, ended_ms = coalesce(ended_ms, ?3) WHERE contact = ?1 AND kind = ?2",
+    )?;
+    statement.execute((contact.get(), kind as i64, millis(now)))?;
+    Ok(())
+}
+
+/// Forgets where a contact's ratchet turned: its positions begin anew.
+pub fn forget_beginnings(connection: &Connection, contact: ContactId) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM beginnings WHERE contact = ?1")?.execute([contact.get()])?;
+    connection.prepare_cached("UPDATE contacts SET waited = 0 WHERE id = ?1")?.execute([contact.get()])?;
     Ok(())
 }
 
@@ -469,7 +492,7 @@ pub fn known_indices(connection: &Connection, stream: StreamId) -> Result<Vec<u6
 }
 
 const SELECT_STREAM: &str = "SELECT id, kind, contact, message, boxes, progress, number, base, created_ms,
-     ended_ms FROM streams";
+     ended_ms, former FROM streams";
 
 fn read_stream(row: &Row<'_>) -> rusqlite::Result<Stream> {
     let code: i64 = row.get(1)?;
@@ -484,6 +507,7 @@ fn read_stream(row: &Row<'_>) -> rusqlite::Result<Stream> {
         base: row.get::<_, i64>(7)?.unsigned_abs(),
         created: time(row, 8)?,
         ended: optional_time(row, 9)?,
+        former: row.get(10)?,
     })
 }
 
