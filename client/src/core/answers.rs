@@ -114,7 +114,7 @@ impl Core {
         }
         self.transaction(now, |work| {
             outbox::remove(work.tx, outgoing.id)?;
-            work.restart(contact)
+            work.restart(contact, 0)
         })?;
         self.outbox.remove(&outgoing.id);
         Ok(true)

@@ -197,7 +197,7 @@ impl Work<'_> {
         };
         let heard = told.heard > written || outbox::is_contradicted(self.tx, contact, told.heard)?;
         if told.restarted > last || (told.restarted == last && heard) {
-            self.restart(contact)?;
+            self.restart(contact, told.restarted)?;
             return Ok(false);
         }
         if told.restarted == last {

@@ -49,14 +49,18 @@ const CLOCK_DAYS: u32 = 32;
 const FILE_LOST: &str = "this account was restored from a backup while the file was on its way; send it again";
 
 impl Work<'_> {
-    /// Begins a conversation anew because our side of it is from a backup. The contact is told when it brings prekeys.
-    pub(super) fn restart(&mut self, contact: ContactId) -> Result<(), CoreError> {
-        if restarts::pending(self.tx, contact)?.is_some() {
+    /// Begins a conversation anew because our side of it is from a backup. `known`: the last restart that the contact speaks
+    /// of, in milliseconds; ours has to be later, whatever our clocks say. The contact is told when it brings prekeys.
+    pub(super) fn restart(&mut self, contact: ContactId, known: u64) -> Result<(), CoreError> {
+        let last = restarts::last(self.tx, contact)?.0.as_millis();
+        // One beyond what anyone believes is no reason to follow.
+        let known = Some(known).filter(|known| *known < (self.now + self.params.day * CLOCK_DAYS).as_millis());
+        let known = known.unwrap_or(0);
+        if restarts::pending(self.tx, contact)?.is_some() && known <= last {
             return Ok(());
         }
-        let (last, _) = restarts::last(self.tx, contact)?;
         // Milliseconds travel.
-        let at = Timestamp::from_millis(self.now.as_millis().max(last.as_millis().saturating_add(1)));
+        let at = Timestamp::from_millis(self.now.as_millis().max(last.max(known).saturating_add(1)));
         let (uuid, ours, theirs) = (Uuid::random(self.rng), StreamSeed::random(self.rng), StreamSeed::random(self.rng));
         let body = Body::Restart { writer_writes: ours.clone(), reader_writes: theirs.clone() };
         let message = Message { uuid, sent_at: at, body }.encode();

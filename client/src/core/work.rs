@@ -27,8 +27,8 @@ use veilpost_pki::Params;
 
 /// Mean wait of a receipt for a message to ride on.
 const RECEIPT_MEAN: Duration = Duration::from_secs(120);
-/// Boxes of messages to one contact that are not receipted at most, over all streams; what is more waits. Half of what a
-/// reader's window spans, so that receipts find room in it too.
+/// Boxes of messages to one contact that are not receipted at most, over all streams; what is more waits. A
+/// quarter of what a reader's window spans, so that receipts find room in it too.
 pub(super) const UNRECEIPTED_MAX: u64 = 256;
 /// Bytes that sealing adds to a message at most, the payload's length included; a key agreement is the most of it.
 const OVERHEAD_MAX: usize = 3_000;

@@ -255,3 +255,19 @@ fn a_restart_of_the_past_or_of_a_far_future_changes_nothing() {
     assert_eq!(say(&mut world, now, 2).1, crate::content::Uuid([2; 16]), "the same again is receipted again");
     assert_eq!(streams(&world).unwrap(), after);
 }
+
+#[test]
+fn a_restart_is_later_than_the_one_that_the_contact_knows_whatever_the_clocks_say() {
+    let mut world = World::befriended(2, 2);
+    let (now, contact) = (world.now, contact_of(&world.people[0]));
+    let day = world.document.params.day;
+    let begin = |world: &mut World, known: Timestamp| {
+        world.people[0].transaction(now, |work| work.restart(contact, known.as_millis())).unwrap();
+        restarts::last(world.people[0].store.connection(), contact).unwrap().0
+    };
+    assert_eq!(begin(&mut world, Timestamp::ZERO).as_millis(), now.as_millis());
+    assert_eq!(begin(&mut world, Timestamp::ZERO).as_millis(), now.as_millis(), "one at a time");
+    let ahead = now + day * 2;
+    assert_eq!(begin(&mut world, ahead).as_millis(), ahead.as_millis() + 1);
+    assert_eq!(begin(&mut world, now + day * 40).as_millis(), ahead.as_millis() + 1, "a lie is not followed");
+}
