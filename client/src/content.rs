@@ -15,6 +15,7 @@ use veilpost_packet::{
 };
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+pub mod beacon;
 mod names;
 pub use names::{file_name, person_name};
 
@@ -104,6 +105,15 @@ pub enum Body {
     },
     /// The answer to an invitation.
     Hello(Hello),
+    /// From now on I write to you in a new stream with this root; this is the last message of the old one. Secret.
+    NextStream(StreamSeed),
+    /// My store is from a backup: from now on we write to each other in new streams. Secret.
+    Restart {
+        /// Root of the stream that I write.
+        writer_writes: StreamSeed,
+        /// Root of the stream that you write.
+        reader_writes: StreamSeed,
+    },
     /// A reaction to a message; an empty one takes it back.
     Reaction {
         /// To which message.
@@ -219,6 +229,8 @@ impl Body {
             Self::Progress { .. } => PROGRESS,
             Self::Profile { .. } => PROFILE,
             Self::Hello(_) => HELLO,
+            Self::NextStream(_) => NEXT_STREAM,
+            Self::Restart { .. } => RESTART,
             Self::Reaction { .. } => REACTION,
             Self::Edit { .. } => EDIT,
             Self::Delete { .. } => DELETE,
@@ -253,6 +265,10 @@ impl Body {
                 .put(hello.answerer_writes.as_bytes())
                 .put(hello.inviter_writes.as_bytes())
                 .put(hello.name.as_bytes()),
+            Self::NextStream(seed) => out.put(seed.as_bytes()),
+            Self::Restart { writer_writes, reader_writes } => {
+                out.put(writer_writes.as_bytes()).put(reader_writes.as_bytes())
+            }
             Self::Reaction { target, reaction } => out.put(&target.0).put(reaction.as_bytes()),
             Self::Edit { target, text } => out.put(&target.0).put(text.as_bytes()),
             Self::Delete { target } => out.put(&target.0),
@@ -274,6 +290,10 @@ impl Body {
                 inviter_writes: StreamSeed(reader.array()?),
                 name: read_name(reader)?,
             }),
+            NEXT_STREAM => Self::NextStream(StreamSeed(reader.array()?)),
+            RESTART => {
+                Self::Restart { writer_writes: StreamSeed(reader.array()?), reader_writes: StreamSeed(reader.array()?) }
+            }
             REACTION => Self::Reaction {
                 target: Uuid(reader.array()?),
                 reaction: rest_text(reader, MAX_REACTION, "reaction")?.to_owned(),
@@ -310,6 +330,8 @@ const RECEIPTS: &str = "application/vnd.veilpost.receipts";
 const PROGRESS: &str = "application/vnd.veilpost.progress";
 const PROFILE: &str = "application/vnd.veilpost.profile";
 const HELLO: &str = "application/vnd.veilpost.hello";
+const NEXT_STREAM: &str = "application/vnd.veilpost.next-stream";
+const RESTART: &str = "application/vnd.veilpost.restart";
 const REACTION: &str = "application/vnd.veilpost.reaction";
 const EDIT: &str = "application/vnd.veilpost.edit";
 const DELETE: &str = "application/vnd.veilpost.delete";

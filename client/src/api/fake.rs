@@ -2,6 +2,7 @@
 //!
 //! Contacts: `Bob` gets everything, `Slow` never does, `Broken` fails, `Dave` has not answered yet. The text `disconnect`
 //! takes the link down. Links: `used` was used, `offline` finds no network, anything else makes a contact.
+#![cfg(test)]
 
 use super::types::{
     Contact, ContactState, Direction, Event, Invitation, Kind, Message, MessageState, Refusal, RefusalCode, Safety,

@@ -22,9 +22,7 @@ pub mod routes;
 pub mod server;
 pub mod types;
 
-#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod fake;
-#[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests;

@@ -1,3 +1,5 @@
+#![cfg(test)]
+
 use super::{
     client::{Client, ClientError, escape},
     fake, routes,

@@ -37,6 +37,8 @@ fn body() -> impl Strategy<Value = Body> {
             answerer_writes,
             inviter_writes
         })),
+        seed().prop_map(Body::NextStream),
+        (seed(), seed()).prop_map(|(writer_writes, reader_writes)| Body::Restart { writer_writes, reader_writes }),
         (uuid(), "\\PC{0,10}").prop_map(|(target, reaction)| Body::Reaction { target, reaction }),
         (uuid(), ".{0,200}").prop_map(|(target, text)| Body::Edit { target, text }),
         uuid().prop_map(|target| Body::Delete { target }),

@@ -1,11 +1,12 @@
 //! What mailboxes answer to Puts.
 
-use super::{Core, CoreError, evidence::Evidence};
+use super::{Core, CoreError, evidence::Evidence, restarting::CONFLICT_EVERY};
 use crate::store::{
     audits, beacons,
     messages::State,
     outbox::{self, OutboxId, Outgoing},
-    streams::StreamKind,
+    restarts,
+    streams::{self, StreamKind},
 };
 use veilpost_packet::{
     command::Answer,
@@ -83,19 +84,40 @@ impl Core {
     /// What was signed for stays stored. In the stream that answers an invitation somebody else may have been first, and a
     /// mailbox that lies about it can do no worse than one that stores nothing: the user asks for a new link. Everywhere else
     /// nobody but us can write, so that one such answer is taken for a fault: the box is sent again on its own schedule, to
-    /// the next holder, and given up when another sending is answered in the same way (by a restored backup, most likely).
+    /// the next holder. When another sending is answered in the same way this store is most likely a backup that was put back,
+    /// and the conversation begins anew (`restarting`); if it did so within a day the box is given up.
     fn handle_conflict(&mut self, now: Timestamp, outgoing: &Outgoing) -> Result<(), CoreError> {
         if outgoing.retry.stored {
             return Ok(());
         }
-        if outgoing.kind == StreamKind::AnswerOut || self.conflicts.remove(&outgoing.id) {
+        // Kept on disk: somebody may start this client every day for some minutes only.
+        let again = self.store.transaction(|tx| outbox::count_conflict(tx, outgoing.id))? > 1;
+        if again && self.restart_after_conflict(now, outgoing)? {
+            return Ok(());
+        }
+        if outgoing.kind == StreamKind::AnswerOut || again {
             return self.give_up(now, outgoing, "someone else has written into this conversation's queue");
         }
-        // Bounded by the outbox: what is no longer in it is forgotten.
-        self.conflicts.retain(|id| self.outbox.contains_key(id));
-        self.conflicts.insert(outgoing.id);
         self.conflict = Some(now);
         Ok(())
+    }
+
+    /// Begins a conversation anew in whose streams somebody has written: we, before a backup was put back. False if that cannot
+    /// be or has just been done.
+    fn restart_after_conflict(&mut self, now: Timestamp, outgoing: &Outgoing) -> Result<bool, CoreError> {
+        let stream = streams::by_id(self.store.connection(), outgoing.stream)?;
+        let ours = matches!(stream.kind, StreamKind::MessagesOut | StreamKind::BeaconOut);
+        let Some(contact) = stream.contact.filter(|_| ours) else { return Ok(false) };
+        let (last, _) = restarts::last(self.store.connection(), contact)?;
+        if now.since(last) < CONFLICT_EVERY {
+            return Ok(false);
+        }
+        self.transaction(now, |work| {
+            outbox::remove(work.tx, outgoing.id)?;
+            work.restart(contact, 0)
+        })?;
+        self.outbox.remove(&outgoing.id);
+        Ok(true)
     }
 
     /// A box that no mailbox will ever take.

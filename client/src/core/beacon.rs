@@ -5,12 +5,11 @@
 //! the pair was made, so that a reader knows its id in advance, however long it was away, and an old one cannot be read with a
 //! key of today.
 //!
-//! ```text
-//! beacon = version u8 = 1 | next u64 | bits 128 B | bundle length u16 | bundle | files u8 | (message id 16 | boxes u32) each
-//! ```
-//! Of a file that is on its way all boxes below the number are on mailboxes. Bit k: box `next - 1 - k` of the stream of messages is on its mailboxes, has not expired and was not receipted. Only those
-//! are asked for, in random order, so nobody asks for boxes that are not there. The bundle is a fresh set of prekeys: if the
-//! reader's session refuses to send because nobody has answered for 30 days, it begins a new one with it.
+//! `content::beacon` says how its bytes lie. Of a file that is on its way all boxes below the number are on mailboxes. Of the
+//! streams of messages it tells by position (`succession`) which boxes are on their mailboxes, have not expired and were not
+//! receipted. Only those are asked for, in random order, so nobody asks for boxes that are not there. A stream that its reader
+//! has not receipted comes with the message that names it. The bundle is a fresh set of prekeys: if the reader's session
+//! refuses to send because nobody has answered for 30 days, it begins a new one with it.
 //!
 //! A beacon leaves in a Put slot, at an instant that is drawn from the next day when one is sealed, and a day later at the
 //! latest; who is not connected then sends it when it is again.
@@ -18,52 +17,39 @@
 use super::{
     CoreError,
     reading::{Read, late_wait, new_fetch},
+    succession::AHEAD_MAX,
     work::{BoxUse, Work},
 };
 use crate::{
     arq::Pace,
-    content::{StreamSeed, Uuid},
+    content::{
+        StreamSeed,
+        beacon::{BITS, Beacon as Told, FILES, sealed_restart},
+    },
     signal::{self, Bundle},
     store::{
         beacons::{self, Beacon},
         contacts::{self, ContactId, ContactState},
         messages::{self, Direction, State},
-        streams::{self, FetchKey, NewStream, StreamId, StreamKind},
+        outbox, restarts,
+        streams::{self, FetchKey, StreamId, StreamKind},
+        successors,
     },
 };
 use rand::Rng as _;
 use std::{collections::BTreeSet, time::Duration};
 use veilpost_packet::{
     boxes::{BoxClass, StreamRoot},
-    codec::{self, DecodeError, Reader, Writer},
     primitives::{Secret32, label},
     time::{Day, Timestamp},
 };
 
 /// Days' beacons that are looked for: those that may still be on a mailbox, and as many to come.
 pub(super) const WINDOW: u64 = 32;
-/// Boxes of a message stream that a beacon tells of at most, back from the newest.
-const BITS: u64 = 1_024;
 /// Days between two people's making of a pair and now, beyond which it has no beacons: a contact's clock, or a lie.
 const DAYS_MAX: u32 = 4_000;
-/// Boxes that a reader's chain is moved forward at most because a beacon says so: 2 us each.
-const AHEAD_MAX: u64 = 65_536;
 /// Days that a set of prekeys is kept: longer than a beacon.
 const PREKEY_DAYS: u32 = 17;
-/// Files that a beacon tells of at most, the newest: the others' turn comes when those are delivered.
-const FILES: usize = 16;
-/// Version of the format.
-const VERSION: u8 = 1;
-
-/// What a beacon says.
-struct Told {
-    /// Indices of boxes that wait, ascending.
-    waiting: Vec<u64>,
-    /// Of these messages' files all boxes below the number.
-    files: Vec<(Uuid, u32)>,
-    bundle: Bundle,
-}
-
 impl Work<'_> {
     /// Both beacons of a pair that was made at `since`, by the clock of who answered the invitation.
     pub(super) fn create_beacons(
@@ -80,22 +66,11 @@ impl Work<'_> {
             return Ok(());
         }
         let root = |seed: &StreamSeed| StreamRoot::new(*Secret32::new(*seed.as_bytes()).derive(label::BEACON).expose());
-        let (write, read) = (root(ours).write_cap(), root(theirs).read_cap());
-        let stream = |kind, write_cap, read_cap| NewStream {
-            kind,
-            contact: Some(contact),
-            message: None,
-            write_cap,
-            read_cap,
-            boxes: None,
-        };
-        let out = streams::create(self.tx, &stream(StreamKind::BeaconOut, Some(&write), None))?;
+        let kinds = (StreamKind::BeaconOut, StreamKind::BeaconIn);
+        let (out, incoming) = self.create_streams(contact, kinds, &root(ours), &root(theirs))?;
         let due = self.now + self.within(day);
         beacons::create(self.tx, out, first, Some(due))?;
-        let incoming = streams::create(self.tx, &stream(StreamKind::BeaconIn, None, Some(&read)))?;
-        beacons::create(self.tx, incoming, first, None)?;
-        self.effects.watch.push(incoming);
-        Ok(())
+        Ok(beacons::create(self.tx, incoming, first, None)?)
     }
 
     fn within(&mut self, day: Duration) -> Duration {
@@ -139,43 +114,67 @@ impl Work<'_> {
     }
 
     pub(super) fn beacon_content(&mut self, contact: ContactId) -> Result<Vec<u8>, CoreError> {
-        let waiting = match streams::of_contact(self.tx, contact, StreamKind::MessagesOut)? {
-            Some(stream) => beacons::on_mailboxes(self.tx, stream.id, BITS)?,
-            None => Vec::new(),
-        };
+        let restart = restarts::pending(self.tx, contact)?;
+        if let Some(content) = restart.as_ref().and_then(|restart| restart.sealed.clone()) {
+            return Ok(content);
+        }
         beacons::remove_old_prekeys(self.tx, contact, self.now - self.params.day * PREKEY_DAYS)?;
         let (_, bundle) = signal::create_bundle(self.tx, Some(contact), self.now, self.rng)?;
-        let next = waiting.first().map_or(0, |highest| highest + 1);
-        let mut bits = [0u8; BITS as usize / 8];
-        for back in waiting.iter().filter_map(|index| next.checked_sub(index + 1)) {
-            if let Some(byte) = usize::try_from(back / 8).ok().and_then(|at| bits.get_mut(at)) {
-                *byte |= 1 << (back % 8);
+        let bundle = bundle.encode();
+        if restart.is_some() {
+            // Both may be from a backup, and wait for each other's prekeys. There is nothing else to tell yet.
+            let (waiting, files) = (Vec::new(), Vec::new());
+            let nothing =
+                Told { restarted: 0, number: 0, base: 0, waiting, heard: (0, 0), bundle, files, successor: None };
+            return Ok(nothing.encode());
+        }
+        let newest = streams::of_contact(self.tx, contact, StreamKind::MessagesOut)?;
+        let (number, base) = newest.map_or((0, 0), |newest| (newest.number, newest.base));
+        let heard = match streams::of_contact(self.tx, contact, StreamKind::MessagesIn)? {
+            Some(stream) => {
+                let seen = streams::highest_seen(self.tx, stream.id)?.map_or(0, |highest| highest + 1);
+                (stream.number, seen.max(streams::read_cap(self.tx, stream.id)?.index()))
             }
-        }
-        let mut writer = Writer::with_capacity(Bundle::LEN + 256);
-        writer.u8(VERSION).u64(next).put(&bits).bytes16(&bundle.encode());
-        let files = beacons::files(self.tx, contact, FILES)?;
-        writer.u8(files.len() as u8);
-        for (uuid, stored) in files {
-            writer.put(&uuid.0).u32(stored);
-        }
-        Ok(writer.finish())
+            None => (0, 0),
+        };
+        let beacon = Told {
+            restarted: restarts::last(self.tx, contact)?.0.as_millis(),
+            number,
+            base,
+            waiting: beacons::on_mailboxes(self.tx, contact, BITS)?,
+            heard,
+            bundle,
+            files: beacons::files(self.tx, contact, FILES)?,
+            successor: successors::of_contact(self.tx, contact)?.map(|successor| successor.sealed),
+        };
+        Ok(beacon.encode())
     }
 
     /// A contact's beacon has come: what it says is waiting is fetched, and a session that nobody answered begins anew.
     pub(super) fn read_beacon(&mut self, contact: ContactId, content: &[u8]) -> Result<Read, CoreError> {
-        let Ok(told) = read(content) else { return Ok(Read::Bad) };
+        if let Some(sealed) = sealed_restart(content) {
+            return self.read_restart(contact, sealed);
+        }
+        let Ok(told) = Told::decode(content) else { return Ok(Read::Bad) };
+        let Ok(bundle) = Bundle::decode(&told.bundle) else { return Ok(Read::Bad) };
         let pinned = contacts::by_id(self.tx, contact)?.identity;
-        if pinned != Some(*told.bundle.identity()) {
+        if pinned != Some(*bundle.identity()) {
             return Ok(Read::Bad);
         }
+        if !self.is_in_step(contact, &told)? {
+            self.announce_restart(contact, &bundle)?;
+            return Ok(Read::Good);
+        }
         if signal::is_unanswered(self.tx, contact, self.now)? {
-            signal::open_session(self.tx, contact, &told.bundle, self.now, self.rng)?;
+            signal::open_session(self.tx, contact, &bundle, self.now, self.rng)?;
             tracing::debug!("a session was begun anew");
         }
-        if let Some(stream) = streams::of_contact(self.tx, contact, StreamKind::MessagesIn)? {
-            self.fetch_waiting(stream.id, &told.waiting)?;
+        // As good as a receipt, and it comes again tomorrow.
+        let ours = streams::of_contact(self.tx, contact, StreamKind::MessagesOut)?;
+        if ours.is_some_and(|ours| ours.number == told.heard.0) {
+            self.successor_known(contact)?;
         }
+        self.fetch_messages(contact, &told)?;
         for (uuid, boxes) in told.files {
             // One whose manifest is not here yet is told of again tomorrow.
             let Some(found) = messages::by_uuid(self.tx, contact, Direction::In, uuid)? else { continue };
@@ -186,6 +185,57 @@ impl Work<'_> {
             self.fetch_waiting(stream, &waiting)?;
         }
         Ok(Read::Good)
+    }
+
+    /// Whether a contact's beacon is of the conversation as we know it. If it is of a later one, or has heard more than we
+    /// have written or than any mailbox has taken from us, then we are from a backup.
+    fn is_in_step(&mut self, contact: ContactId, told: &Told) -> Result<bool, CoreError> {
+        let last = restarts::last(self.tx, contact)?.0.as_millis();
+        let written = match streams::of_contact(self.tx, contact, StreamKind::MessagesOut)? {
+            Some(stream) => (stream.number, streams::write_cap(self.tx, stream.id)?.index()),
+            None => return Ok(true),
+        };
+        let heard = told.heard > written || outbox::is_contradicted(self.tx, contact, told.heard)?;
+        if told.restarted > last || (told.restarted == last && heard) {
+            self.restart(contact, told.restarted)?;
+            return Ok(false);
+        }
+        if told.restarted == last {
+            restarts::remove(self.tx, contact)?;
+        }
+        Ok(told.restarted == last)
+    }
+
+    /// Fetches the boxes of messages that a beacon says are waiting.
+    fn fetch_messages(&mut self, contact: ContactId, told: &Told) -> Result<(), CoreError> {
+        let read = |work: &Self| -> Result<Vec<_>, CoreError> {
+            let mut all = streams::all_of_contact(work.tx, contact, StreamKind::MessagesIn)?;
+            all.retain(|stream| !stream.former);
+            Ok(all)
+        };
+        let all = read(self)?;
+        let Some(newest) = all.last() else { return Ok(()) };
+        if newest.number.checked_add(1) == Some(told.number)
+            && let Some(content) = &told.successor
+            && let Some(index) = told.base.checked_sub(newest.base).and_then(|end| end.checked_sub(1))
+        {
+            self.take_successor(newest, index, content)?;
+        }
+        let all = read(self)?;
+        let Some(newest) = all.last() else { return Ok(()) };
+        // Of a stream that is not known (yet) nothing can be asked for; where it begins those end that are.
+        let end = match told.number.checked_sub(newest.number) {
+            Some(0) => u64::MAX,
+            Some(1) => told.base,
+            _ => return Ok(()),
+        };
+        for stream in &all {
+            let index = |position: &u64| position.checked_sub(stream.base).filter(|_| *position < end);
+            let waiting: Vec<u64> =
+                told.waiting.iter().filter_map(index).filter(|at| stream.boxes.is_none_or(|end| *at < end)).collect();
+            self.fetch_waiting(stream.id, &waiting)?;
+        }
+        Ok(())
     }
 
     fn fetch_waiting(&mut self, stream: StreamId, waiting: &[u64]) -> Result<(), CoreError> {
@@ -223,83 +273,5 @@ impl Work<'_> {
         streams::set_read_cap(self.tx, stream, &cap)?;
         self.effects.moved.push(stream);
         Ok(())
-    }
-}
-
-fn read(content: &[u8]) -> codec::Result<Told> {
-    let mut reader = Reader::new(content);
-    if reader.u8()? != VERSION {
-        return Err(DecodeError::Invalid("version"));
-    }
-    let (next, bits) = (reader.u64()?, reader.array::<{ BITS as usize / 8 }>()?);
-    let bundle = Bundle::decode(reader.bytes16(4_096, "bundle")?).map_err(|_| DecodeError::Invalid("bundle"))?;
-    let count = usize::from(reader.u8()?);
-    if count > FILES {
-        return Err(DecodeError::TooLong("files of a beacon"));
-    }
-    let file = |reader: &mut Reader<'_>| Ok((Uuid(reader.array()?), reader.u32()?));
-    let files = (0..count).map(|_| file(&mut reader)).collect::<codec::Result<_>>()?;
-    reader.finish()?;
-    let set = |back: &u64| bits.get((back / 8) as usize).is_some_and(|byte| byte & (1 << (back % 8)) != 0);
-    let waiting = (0..BITS).rev().filter(set).filter_map(|back| next.checked_sub(back + 1)).collect();
-    Ok(Told { waiting, files, bundle })
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
-mod tests {
-    use super::*;
-    use crate::store::Store;
-    use proptest::prelude::*;
-    use veilpost_packet::{ids::NetworkId, random};
-
-    fn bundle() -> Vec<u8> {
-        static ONE: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-        ONE.get_or_init(make_bundle).clone()
-    }
-
-    fn make_bundle() -> Vec<u8> {
-        let (mut store, mut rng) = (Store::in_memory().unwrap(), random::seeded([1; 32]));
-        let made = store.transaction(|tx| {
-            signal::create_account(tx, "Alice", NetworkId([0; 32]), Timestamp::ZERO, &mut rng)?;
-            signal::create_bundle(tx, None, Timestamp::ZERO, &mut rng)
-        });
-        made.unwrap().1.encode()
-    }
-
-    fn beacon(next: u64, bits: &[u8; 128], bundle: &[u8]) -> Vec<u8> {
-        let mut writer = Writer::default();
-        writer.u8(VERSION).u64(next).put(bits).bytes16(bundle).u8(FILES as u8);
-        for _ in 0..FILES {
-            writer.put(&[5; 16]).u32(7);
-        }
-        writer.finish()
-    }
-
-    #[test]
-    fn the_bits_of_a_beacon_are_its_boxes_ascending_and_none_below_zero() {
-        let (mut bits, bundle) = ([0; 128], bundle());
-        (bits[0], bits[127]) = (0b101, 0x80);
-        assert_eq!(read(&beacon(2_000, &bits, &bundle)).unwrap().waiting, [976, 1_997, 1_999]);
-        assert_eq!(read(&beacon(2, &bits, &bundle)).unwrap().waiting, [1]);
-        assert!(read(&beacon(0, &[0xff; 128], &bundle)).unwrap().waiting.is_empty());
-        assert_eq!(read(&beacon(u64::MAX, &[0xff; 128], &bundle)).unwrap().waiting.len(), BITS as usize);
-    }
-
-    #[test]
-    fn a_beacon_fits_a_box() {
-        assert!(beacon(0, &[0; 128], &bundle()).len() <= veilpost_packet::boxes::BOX_CONTENT_MAX);
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_without_a_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..300), cut in 0usize..2_000) {
-            let _ = read(&bytes);
-            let mut damaged = beacon(7, &[3; 128], &bundle());
-            damaged.truncate(cut);
-            let _ = read(&damaged);
-            bytes.insert(0, VERSION);
-            let _ = read(&bytes);
-        }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     work::{Event, Work},
 };
 use crate::{
-    content::{Body, Manifest, StreamSeed, Uuid},
+    content::{Body, Manifest, Message, StreamSeed, Uuid},
     store::{
         contacts::ContactId,
         files::{self, FileShape},
@@ -38,6 +38,18 @@ impl Work<'_> {
         let file = files::put_all(self.tx, &shape, bytes)?;
         let (uuid, seed) = (Uuid::random(self.rng), StreamSeed::random(self.rng));
         let name = crate::content::file_name(name);
+        let cap = StreamRoot::new(*seed.as_bytes()).write_cap();
+        let manifest = Manifest {
+            root: seed,
+            boxes: shape.pieces,
+            size: shape.size,
+            sha256: shape.sha256,
+            name: name.clone(),
+            media_type: media_type.into(),
+        };
+        let body = Body::Attachment(manifest);
+        // If it has to wait, this is what is sent in the end.
+        let kept = Message { uuid, sent_at: self.now, body: body.clone() }.encode().map_err(|_| CoreError::TooLong)?;
         let new = NewMessage {
             uuid,
             contact,
@@ -46,14 +58,13 @@ impl Work<'_> {
             kind: Kind::File,
             media_type: media_type.into(),
             text: None,
-            name: Some(name.clone()),
+            name: Some(name),
             size: Some(shape.size),
-            body: None,
+            body: Some(kept.to_vec()),
             file: Some(file),
             at: self.now,
         };
         let id = messages::insert(self.tx, &new)?.ok_or(CoreError::Bug("a fresh message id is taken"))?;
-        let cap = StreamRoot::new(*seed.as_bytes()).write_cap();
         streams::create(
             self.tx,
             &NewStream {
@@ -65,15 +76,7 @@ impl Work<'_> {
                 boxes: Some(u64::from(shape.pieces)),
             },
         )?;
-        let manifest = Manifest {
-            root: seed,
-            boxes: shape.pieces,
-            size: shape.size,
-            sha256: shape.sha256,
-            name,
-            media_type: media_type.into(),
-        };
-        self.post(contact, uuid, Body::Attachment(manifest), Some(id))?;
+        self.post(contact, uuid, body, Some(id))?;
         self.effects.events.push(Event::Message(id));
         Ok(id)
     }

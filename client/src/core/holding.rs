@@ -7,21 +7,22 @@
 //! not seen it, so its writer's ratchet stands still meanwhile: what waits is what the writer wrote since.
 //!
 //! ```text
-//! box index      0 1 2 3 4 5 6 7 8 9
+//! position       0 1 2 3 4 5 6 7 8 9
 //! chain          a a b b c c d d e e | f     opening f drops a: box 1 must be here first
 //!                  ^ missing
 //! ```
+//! Positions run on through a pair's streams (`succession`), so a hole in one holds back what the next one brings.
 
 use super::{CoreError, parcel, reading::Read, work::Work};
 use crate::{
-    content::Message,
+    content::{Body, Message},
     signal::{self, CHAINS_KEPT},
     store::{
         contacts::ContactId,
-        streams::{self, FetchKey, Stream, StreamKind},
+        streams::{self, FetchKey, Stream, StreamId, StreamKind},
     },
 };
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 use veilpost_packet::time::Timestamp;
 
 /// How long a message waits for earlier ones. What brings those (late hits, repeated Gets, Wants, boxes that are sent again)
@@ -53,7 +54,7 @@ impl Work<'_> {
             Opened::Done(read) => read,
             Opened::Incomplete | Opened::Waits => Read::Good,
         };
-        self.open_held(stream, contact, overdue)?;
+        self.open_held(contact, overdue)?;
         Ok(read)
     }
 
@@ -63,28 +64,25 @@ impl Work<'_> {
         for id in streams::kept_since(self.tx, overdue)? {
             let stream = streams::by_id(self.tx, id)?;
             if let (StreamKind::MessagesIn, Some(contact)) = (stream.kind, stream.contact) {
-                self.open_held(&stream, contact, overdue)?;
-                self.move_window(&stream)?;
+                self.open_held(contact, overdue)?;
+                self.move_windows(&stream)?;
             }
         }
         Ok(())
     }
 
     /// Opens whole messages that need not wait any more, or were named before `overdue`, in their order.
-    pub(super) fn open_held(
-        &mut self,
-        stream: &Stream,
-        contact: ContactId,
-        overdue: Timestamp,
-    ) -> Result<(), CoreError> {
-        for (index, content) in streams::all_contents(self.tx, stream.id)? {
-            let Ok(piece) = parcel::Piece::read(&content) else { continue };
-            if piece.part != 0 {
-                continue;
-            }
-            // Behind one that waits all are of its chain or of later ones.
-            if let Opened::Waits = self.open_whole(stream, contact, index, piece.parts, overdue)? {
-                break;
+    pub(super) fn open_held(&mut self, contact: ContactId, overdue: Timestamp) -> Result<(), CoreError> {
+        for stream in streams::all_of_contact(self.tx, contact, StreamKind::MessagesIn)? {
+            for (index, content) in streams::all_contents(self.tx, stream.id)? {
+                let Ok(piece) = parcel::Piece::read(&content) else { continue };
+                if piece.part != 0 {
+                    continue;
+                }
+                // Behind one that waits all are of its chain or of later ones.
+                if let Opened::Waits = self.open_whole(&stream, contact, index, piece.parts, overdue)? {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -105,17 +103,20 @@ impl Work<'_> {
         let sealed = unpack(&kept, parts);
         // All messages of a payload are of one chain.
         let next = sealed.as_ref().and_then(|sealed| sealed.first());
-        let turns = next.is_some_and(|next| signal::turns_ratchet(self.tx, contact, next).unwrap_or(false));
+        // Streams of before a restart are of sessions that go on no longer: they turn no ratchet that another box needs.
+        let turns =
+            !stream.former && next.is_some_and(|next| signal::turns_ratchet(self.tx, contact, next).unwrap_or(false));
         let waited = streams::seen(self.tx, FetchKey { stream: stream.id, index: first })?;
-        if turns && let Some((start, end)) = self.would_lose(stream, first)? {
-            let named = streams::any_named(self.tx, stream.id, start, end)?;
+        let position = stream.base.saturating_add(first);
+        if turns && let Some(lost) = self.would_lose(contact, position)? {
+            let named = self.any_named(contact, &lost)?;
             let long = self.now - self.params.hurry(HOLD_NAMED);
             let overdue = if named { overdue_by(overdue, long) } else { overdue };
             if waited.is_some_and(|since| since > overdue) {
                 return Ok(Opened::Waits);
             }
             // No later turn waits for the same holes.
-            streams::set_progress(self.tx, stream.id, end)?;
+            streams::set_waited(self.tx, contact, lost.end)?;
         }
         streams::drop_contents(self.tx, stream.id, first, parts.into())?;
         let Some(sealed) = sealed else { return Ok(Opened::Done(Read::Bad)) };
@@ -124,9 +125,13 @@ impl Work<'_> {
             match signal::decrypt(self.tx, contact, &one, self.now, self.rng) {
                 Ok(plain) => {
                     if turns {
-                        streams::push_chain(self.tx, stream.id, first, BEGINNINGS)?;
+                        streams::push_beginning(self.tx, contact, position, BEGINNINGS)?;
                     }
                     match Message::decode(&plain) {
+                        Ok(Message { uuid, body: Body::NextStream(seed), .. }) => {
+                            let end = first.saturating_add(u64::from(parts));
+                            self.follow_successor(contact, stream.id, end, uuid, &seed)?;
+                        }
                         Ok(message) => self.apply(contact, message)?,
                         Err(_) => read = Read::Bad,
                     }
@@ -141,20 +146,50 @@ impl Work<'_> {
         Ok(Opened::Done(read))
     }
 
-    /// If a turn of the ratchet at this box would drop a chain that a missing box may need: between which indices that box is.
-    fn would_lose(&self, stream: &Stream, first: u64) -> Result<Option<(u64, u64)>, CoreError> {
-        let beginnings = streams::chains(self.tx, stream.id)?;
+    /// If a turn of the ratchet at this position would drop a chain that a missing box may need: between which positions that
+    /// box is.
+    fn would_lose(&self, contact: ContactId, position: u64) -> Result<Option<Range<u64>>, CoreError> {
+        let beginnings = streams::beginnings(self.tx, contact)?;
         // The oldest kept chain lies between the beginnings of its neighbours. A session's first chain may have begun with
-        // its invitation, in no box of this stream.
+        // its invitation, in no box of any stream.
         let Some(end) = beginnings.len().checked_sub(CHAINS_KEPT - 1).and_then(|at| beginnings.get(at)) else {
             return Ok(None);
         };
         let before = if beginnings.len() == BEGINNINGS { beginnings.first().copied().unwrap_or(0) } else { 0 };
-        let (read, given_up) =
-            (streams::read_cap(self.tx, stream.id)?.index(), streams::by_id(self.tx, stream.id)?.progress);
-        let (start, end) = (before.max(read).max(given_up), (*end).min(first));
-        let missing = start < end && streams::count_opened(self.tx, stream.id, start, end)? < end - start;
-        Ok(missing.then_some((start, end)))
+        let range = before.max(streams::waited(self.tx, contact)?)..(*end).min(position);
+        for (stream, part) in self.parts_of(contact, &range)? {
+            if streams::count_opened(self.tx, stream, part.start, part.end)? < part.end - part.start {
+                return Ok(Some(range));
+            }
+        }
+        Ok(None)
+    }
+
+    /// True if a digest has named one of these boxes and it is not here yet.
+    fn any_named(&self, contact: ContactId, range: &Range<u64>) -> Result<bool, CoreError> {
+        for (stream, part) in self.parts_of(contact, range)? {
+            if streams::any_named(self.tx, stream, part.start, part.end)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The unread boxes among these positions: indices of the streams in which they lie. No range is empty.
+    fn parts_of(&self, contact: ContactId, range: &Range<u64>) -> Result<Vec<(StreamId, Range<u64>)>, CoreError> {
+        let mut parts = Vec::new();
+        for stream in streams::all_of_contact(self.tx, contact, StreamKind::MessagesIn)? {
+            if stream.former {
+                continue;
+            }
+            let read = streams::read_cap(self.tx, stream.id)?.index();
+            let start = range.start.saturating_sub(stream.base).max(read);
+            let end = range.end.saturating_sub(stream.base).min(stream.boxes.unwrap_or(u64::MAX));
+            if start < end {
+                parts.push((stream.id, start..end));
+            }
+        }
+        Ok(parts)
     }
 }
 

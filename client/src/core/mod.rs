@@ -15,6 +15,8 @@
 //! | `auditing` | do mailboxes keep what they sign for |
 //! | `beacon` | a box a day for every contact, which ends any absence |
 //! | `keeping` | boxes whose reader is away |
+//! | `restarting` | conversations that begin anew after a backup was put back |
+//! | `succession` | streams of messages that follow one another |
 //! | `answers` | what mailboxes say to what was put |
 //! | `filing` | files |
 //! | `status` | what a person sees |
@@ -41,9 +43,11 @@ mod inviting;
 mod keeping;
 mod parcel;
 mod reading;
+mod restarting;
 mod sending;
 mod session;
 mod status;
+mod succession;
 mod types;
 mod work;
 mod writing;
@@ -132,7 +136,6 @@ pub struct Core {
     /// Why a document of the entry was refused.
     refused_document: Option<(Timestamp, String)>,
     refused: Option<Timestamp>,
-    conflicts: BTreeSet<OutboxId>,
     audits: BTreeMap<OutboxId, Audit>,
     /// At most one for each mailbox that a document has listed.
     records: BTreeMap<NodeId, auditing::Record>,
@@ -191,7 +194,6 @@ impl Core {
             other_document: None,
             refused_document: None,
             refused: None,
-            conflicts: BTreeSet::new(),
             audits: BTreeMap::new(),
             records: BTreeMap::new(),
             conflict: None,
@@ -329,7 +331,9 @@ impl Core {
             work.expire_invitations()?;
             work.open_overdue()?;
             work.renew_due()?;
+            work.keep_streams()?;
             work.keep_beacons()?;
+            work.send_waiting()?;
             work.send_due_receipts()
         });
         if kept.is_ok() {
@@ -397,6 +401,9 @@ impl Core {
                     self.outbox.remove(&id);
                 }
             }
+        }
+        for stream in effects.removed {
+            self.forget_stream(stream);
         }
         for fetch in effects.fetches {
             self.take_fetch(fetch);

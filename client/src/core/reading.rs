@@ -86,7 +86,7 @@ impl Core {
         let highest = streams::highest_seen(connection, id)?.map_or(cap.index(), |highest| highest + 1);
         let end = stream.boxes.unwrap_or(u64::MAX).min(highest.max(cap.index()) + LOOK_AHEAD);
         let end = if stream.kind == StreamKind::BeaconIn { cap.index() + super::beacon::WINDOW } else { end };
-        let end = if stream.boxes.is_none() { end.min(cap.index() + SPAN_MAX) } else { end };
+        let end = if stream.is_open_ended() { end.min(cap.index() + SPAN_MAX) } else { end };
         let from = self.watched.get(&id).copied().unwrap_or(cap.index()).max(cap.index());
         let known = if self.watched.contains_key(&id) { Vec::new() } else { streams::known_indices(connection, id)? };
         while cap.index() < from {
@@ -351,7 +351,7 @@ impl Core {
             let Ok(content) = content else { return Ok(Read::Unopened) };
             streams::set_done(work.tx, fetch.key, None)?;
             let read = work.read_box(stream, fetch.key, &content)?;
-            work.move_window(stream)?;
+            work.move_windows(stream)?;
             Ok(read)
         })?;
         match read {
@@ -450,8 +450,20 @@ impl Work<'_> {
         }
     }
 
+    /// Moves a stream's window and, as what waited in one stream of a contact may be read with a box of another, those of all
+    /// its streams of messages.
+    pub(super) fn move_windows(&mut self, stream: &Stream) -> Result<(), CoreError> {
+        match (stream.kind, stream.contact) {
+            (StreamKind::MessagesIn, Some(contact)) => {
+                let all = streams::all_of_contact(self.tx, contact, stream.kind)?;
+                all.iter().try_for_each(|stream| self.move_window(stream))
+            }
+            _ => self.move_window(stream),
+        }
+    }
+
     /// Forgets the keys of boxes that are read, from the lowest on.
-    pub(super) fn move_window(&mut self, stream: &Stream) -> Result<(), CoreError> {
+    fn move_window(&mut self, stream: &Stream) -> Result<(), CoreError> {
         if stream.kind == StreamKind::Decoys {
             return Ok(());
         }
@@ -467,10 +479,10 @@ impl Work<'_> {
             cap.advance();
         }
         let highest = streams::highest_seen(self.tx, stream.id)?.unwrap_or(0);
-        if stream.boxes.is_none() && highest.saturating_sub(cap.index()) + LOOK_AHEAD > SPAN_MAX {
+        if stream.is_open_ended() && highest.saturating_sub(cap.index()) + LOOK_AHEAD > SPAN_MAX {
             if let Some(contact) = stream.contact {
                 // What waits for a hole down there waits in vain.
-                self.open_held(stream, contact, Timestamp::FAR_FUTURE)?;
+                self.open_held(contact, Timestamp::FAR_FUTURE)?;
             }
             while cap.index() + SPAN_KEPT < highest {
                 streams::remove_fetch(self.tx, FetchKey { stream: stream.id, index: cap.index() })?;

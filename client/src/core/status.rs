@@ -1,8 +1,12 @@
 //! What a person sees of the engine, and what a log says of its backlog: numbers.
 
-use super::{Core, CoreError, Status, WARNING};
-use crate::store::{messages, streams::StreamId};
+use super::{Core, CoreError, Status, WARNING, work::UNRECEIPTED_MAX};
+use crate::store::{contacts, messages, restarts, streams::StreamId, successors};
+use std::time::Duration;
 use veilpost_packet::time::Timestamp;
+
+/// How long a conversation that began anew is shown.
+const RESTART_SHOWN: Duration = Duration::from_secs(7 * 86_400);
 
 impl Core {
     /// What a person sees.
@@ -30,7 +34,7 @@ impl Core {
         if recently(self.conflict) {
             warnings.push(
                 "a mailbox holds something else in place of a message of yours, which is tried again; if this account \
-                 was restored from a backup, make new invitations"
+                 was restored from a backup, its conversations begin anew by themselves"
                     .to_owned(),
             );
         }
@@ -38,6 +42,19 @@ impl Core {
             warnings.push("this computer's clock is slow: set it right, or messages will not be found".to_owned());
         }
         warnings.extend(self.audit_warnings(now)?);
+        for name in restarts::since(self.store.connection(), now - RESTART_SHOWN)? {
+            warnings.push(format!(
+                "the conversation with {name} began anew under new keys, because one of you was restored from a backup; \
+                 if neither was, compare safety numbers and tell each other"
+            ));
+        }
+        for (contact, count) in successors::waiting_contacts(self.store.connection())? {
+            let name = contacts::by_id(self.store.connection(), contact)?.name;
+            warnings.push(format!(
+                "{count} of your messages wait until {name}'s device has confirmed earlier ones: {UNRECEIPTED_MAX} boxes \
+                 may be unconfirmed at a time"
+            ));
+        }
         if self.tracker.gaps() > 0 {
             warnings.push("some digests are missing and have been asked for; messages may be late".to_owned());
         }

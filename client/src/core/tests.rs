@@ -82,6 +82,8 @@ mod absence;
 mod auditing;
 mod keeping;
 mod people;
+mod restarting;
 mod sets;
 mod storing;
+mod succession;
 mod world;

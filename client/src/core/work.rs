@@ -8,15 +8,17 @@ use crate::{
     signal,
     store::{
         contacts::{self, ContactId, ContactState, millis},
-        messages::{self, Direction, Kind, MessageId, NewMessage, State},
+        messages::{self, Direction, Kind, MessageId, NewMessage, State, StoredMessage},
         outbox::{self, OutboxId, Outgoing},
+        restarts,
         streams::{self, Fetch, NewStream, StreamId, StreamKind},
+        successors,
     },
 };
 use rusqlite::Connection;
 use std::time::Duration;
 use veilpost_packet::{
-    boxes::{BoxClass, BoxTerms, StreamRoot},
+    boxes::{BoxClass, BoxTerms, ReadCap, StreamRoot, WriteCap},
     ids::{District, NetworkId},
     random::{EngineRng, exponential},
     time::{Day, Timestamp},
@@ -25,6 +27,13 @@ use veilpost_pki::Params;
 
 /// Mean wait of a receipt for a message to ride on.
 const RECEIPT_MEAN: Duration = Duration::from_secs(120);
+/// Boxes of messages to one contact that are not receipted at most, over all streams; what is more waits. A
+/// quarter of what a reader's window spans, so that receipts find room in it too.
+pub(super) const UNRECEIPTED_MAX: u64 = 256;
+/// Bytes that sealing adds to a message at most, the payload's length included; a key agreement is the most of it.
+const OVERHEAD_MAX: usize = 3_000;
+/// Why a message fails whose content is not in the history any more.
+const NOT_KEPT: &str = "what it said is not kept any more; send it again";
 /// Something that a person or a shell may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -60,6 +69,8 @@ pub(super) struct Effects {
     pub watch: Vec<StreamId>,
     /// Streams whose window has moved.
     pub moved: Vec<StreamId>,
+    /// Streams that are gone.
+    pub removed: Vec<StreamId>,
 }
 
 /// One transaction's view of the world.
@@ -121,8 +132,9 @@ impl Work<'_> {
         Ok(outgoing)
     }
 
-    /// Encrypts a content for a contact and queues its boxes; receipts that wait for this contact ride along where they cost
-    /// no box. `message` ties the boxes to a row of the history.
+    /// Encrypts a content for a contact and queues its boxes. `message` ties the boxes to a row of the history, from which
+    /// [`to_send`] makes the same content again: such a message waits while too much before it is not receipted. What has
+    /// no row, receipts above all, does not.
     pub(super) fn post(
         &mut self,
         contact: ContactId,
@@ -130,9 +142,61 @@ impl Work<'_> {
         body: Body,
         message: Option<MessageId>,
     ) -> Result<(), CoreError> {
-        let stream = streams::of_contact(self.tx, contact, StreamKind::MessagesOut)?.ok_or(CoreError::NotReady)?;
+        streams::of_contact(self.tx, contact, StreamKind::MessagesOut)?.ok_or(CoreError::NotReady)?;
         let plain = Message { uuid, sent_at: self.now, body }.encode().map_err(|_| CoreError::TooLong)?;
-        let sealed = signal::encrypt(self.tx, contact, &plain, self.now, self.rng)?;
+        if let Some(id) = message {
+            let others = successors::next_waiting(self.tx, contact)?.is_some();
+            if others || !self.has_room(contact, plain.len())? {
+                return Ok(successors::wait(self.tx, id)?);
+            }
+        }
+        // Before there is a new session after a restart what is only said once, how far a file is, is said to nobody.
+        if self.is_between_sessions(contact)? { Ok(()) } else { self.post_now(contact, &plain, message) }
+    }
+
+    /// True if the old session may not be used any more and the new one is not there yet.
+    fn is_between_sessions(&self, contact: ContactId) -> Result<bool, CoreError> {
+        Ok(restarts::pending(self.tx, contact)?.is_some_and(|restart| restart.sealed.is_none()))
+    }
+
+    /// Messages that have waited for receipts and need not any more, in their order.
+    pub(super) fn send_waiting(&mut self) -> Result<(), CoreError> {
+        for (contact, _) in successors::waiting_contacts(self.tx)? {
+            while let Some(id) = successors::next_waiting(self.tx, contact)? {
+                let row = messages::by_id(self.tx, id)?;
+                let open = matches!(row.message.state, State::Queued | State::Stored);
+                let plain = to_send(&row).filter(|_| open);
+                let Some(plain) = plain.and_then(|message| message.encode().ok()) else {
+                    successors::go_on(self.tx, id)?;
+                    self.advance(id, State::Failed, Some(NOT_KEPT))?;
+                    continue;
+                };
+                if !self.has_room(contact, plain.len())? {
+                    break;
+                }
+                match self.post_now(contact, &plain, Some(id)) {
+                    Ok(()) => successors::go_on(self.tx, id)?,
+                    Err(CoreError::Store(error)) => return Err(error.into()),
+                    Err(error) => {
+                        // One contact's session must not hold back the others; it waits on.
+                        tracing::debug!(%error, "a message cannot be sealed yet");
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has_room(&self, contact: ContactId, plain: usize) -> Result<bool, CoreError> {
+        let room = successors::unreceipted(self.tx, contact)? + boxes_at_most(plain) <= UNRECEIPTED_MAX;
+        Ok(room && !self.is_between_sessions(contact)?)
+    }
+
+    /// Encrypts a message and queues its boxes; receipts that wait for this contact ride along where they cost no box.
+    fn post_now(&mut self, contact: ContactId, plain: &[u8], message: Option<MessageId>) -> Result<(), CoreError> {
+        let stream = self.stream_for(contact, boxes_at_most(plain.len()))?;
+        let sealed = signal::encrypt(self.tx, contact, plain, self.now, self.rng)?;
         let overhead = sealed.len().saturating_sub(plain.len());
         let mut all = vec![sealed];
         let waiting = self.waiting_receipts(contact, MAX_RECEIPTS)?;
@@ -177,7 +241,11 @@ impl Work<'_> {
         };
         for contact in contacts.into_iter().map(ContactId::new) {
             let uuids = self.waiting_receipts(contact, MAX_RECEIPTS)?;
-            let Some(stream) = streams::of_contact(self.tx, contact, StreamKind::MessagesOut)? else { continue };
+            let none = streams::of_contact(self.tx, contact, StreamKind::MessagesOut)?.is_none();
+            if none || self.is_between_sessions(contact)? {
+                continue;
+            }
+            let stream = self.stream_for(contact, boxes_at_most(MAX_RECEIPTS * 16))?;
             let sealed = match self.receipts_message(contact, &uuids) {
                 Ok(sealed) => sealed,
                 Err(CoreError::Store(error)) => return Err(error.into()),
@@ -235,20 +303,57 @@ impl Work<'_> {
         theirs: &StreamSeed,
         since: Timestamp,
     ) -> Result<(), CoreError> {
-        let write = StreamRoot::new(*ours.as_bytes()).write_cap();
-        let read = StreamRoot::new(*theirs.as_bytes()).read_cap();
-        let stream = |kind, write_cap, read_cap| NewStream {
-            kind,
-            contact: Some(contact),
-            message: None,
-            write_cap,
-            read_cap,
-            boxes: None,
-        };
-        streams::create(self.tx, &stream(StreamKind::MessagesOut, Some(&write), None))?;
-        let incoming = streams::create(self.tx, &stream(StreamKind::MessagesIn, None, Some(&read)))?;
-        self.effects.watch.push(incoming);
+        let root = |seed: &StreamSeed| StreamRoot::new(*seed.as_bytes());
+        let kinds = (StreamKind::MessagesOut, StreamKind::MessagesIn);
+        self.create_streams(contact, kinds, &root(ours), &root(theirs))?;
         self.create_beacons(contact, ours, theirs, since)
+    }
+
+    /// A stream that we write and one that we read, of these kinds.
+    pub(super) fn create_streams(
+        &mut self,
+        contact: ContactId,
+        kinds: (StreamKind, StreamKind),
+        ours: &StreamRoot,
+        theirs: &StreamRoot,
+    ) -> Result<(StreamId, StreamId), CoreError> {
+        let written = self.create_written(contact, kinds.0, ours)?;
+        Ok((written, self.create_read(contact, kinds.1, theirs)?))
+    }
+
+    /// A stream of a contact that we write.
+    pub(super) fn create_written(
+        &mut self,
+        contact: ContactId,
+        kind: StreamKind,
+        root: &StreamRoot,
+    ) -> Result<StreamId, CoreError> {
+        self.create_stream(contact, kind, Some(&root.write_cap()), None)
+    }
+
+    /// A stream of a contact that we read.
+    pub(super) fn create_read(
+        &mut self,
+        contact: ContactId,
+        kind: StreamKind,
+        root: &StreamRoot,
+    ) -> Result<StreamId, CoreError> {
+        let stream = self.create_stream(contact, kind, None, Some(&root.read_cap()))?;
+        self.effects.watch.push(stream);
+        Ok(stream)
+    }
+
+    fn create_stream(
+        &mut self,
+        contact: ContactId,
+        kind: StreamKind,
+        write_cap: Option<&WriteCap>,
+        read_cap: Option<&ReadCap>,
+    ) -> Result<StreamId, CoreError> {
+        let new = NewStream { kind, contact: Some(contact), message: None, write_cap, read_cap, boxes: None };
+        let stream = streams::create(self.tx, &new)?;
+        streams::set_place(self.tx, stream, 0, 0, self.now)?;
+        Ok(stream)
     }
 
     /// A message's state, once it is a step forward.
@@ -287,8 +392,11 @@ impl Work<'_> {
         match body {
             Body::Receipts(uuids) => return uuids.into_iter().try_for_each(|uuid| self.delivered(contact, uuid)),
             Body::Progress { manifest, count } => return self.peer_progress(contact, manifest, count),
-            // A hello is only read as the answer to an invitation; a profile name is asked for nowhere yet.
-            Body::Hello(Hello { .. }) | Body::Profile { .. } => return Ok(()),
+            // A hello is only read as the answer to an invitation, the name of a stream where it came, a restart in a beacon; a profile name is
+            // asked for nowhere yet.
+            Body::Hello(Hello { .. }) | Body::NextStream(_) | Body::Restart { .. } | Body::Profile { .. } => {
+                return Ok(());
+            }
             Body::Text(text) => (new.kind, new.text) = (Kind::Text, Some(text)),
             Body::Attachment(manifest) => return self.expect_file(new, manifest),
             Body::Unknown { bytes, .. } => new.body = Some(bytes),
@@ -303,7 +411,14 @@ impl Work<'_> {
     }
 
     fn delivered(&mut self, contact: ContactId, uuid: Uuid) -> Result<(), CoreError> {
+        if successors::of_contact(self.tx, contact)?.is_some_and(|successor| successor.uuid == uuid) {
+            return self.successor_known(contact);
+        }
+        if restarts::last(self.tx, contact)?.1 == uuid {
+            return Ok(restarts::remove(self.tx, contact)?);
+        }
         let Some(found) = messages::by_uuid(self.tx, contact, Direction::Out, uuid)? else { return Ok(()) };
+        successors::go_on(self.tx, found.id)?;
         self.advance(found.id, State::Delivered, None)?;
         self.settle(found.id)?;
         if let Some(stream) = streams::of_message(self.tx, found.id)? {
@@ -316,5 +431,20 @@ impl Work<'_> {
         let Some(found) = messages::by_uuid(self.tx, contact, Direction::Out, manifest)? else { return Ok(()) };
         let Some(stream) = streams::of_message(self.tx, found.id)? else { return Ok(()) };
         Ok(streams::set_progress(self.tx, stream.id, u64::from(count).min(stream.boxes.unwrap_or(0)))?)
+    }
+}
+
+/// Boxes that a message of so many bytes takes at most.
+pub(super) fn boxes_at_most(plain: usize) -> u64 {
+    parcel::boxes_for(plain + OVERHEAD_MAX) as u64
+}
+
+/// What a row of the history says to its contact, as long as it is on its way.
+fn to_send(row: &StoredMessage) -> Option<Message> {
+    let NewMessage { uuid, kind, text, body, at, .. } = &row.message;
+    match (kind, text, body) {
+        (Kind::Text, Some(text), _) => Some(Message { uuid: *uuid, sent_at: *at, body: Body::Text(text.clone()) }),
+        (Kind::File, _, Some(manifest)) => Message::decode(manifest).ok(),
+        _ => None,
     }
 }

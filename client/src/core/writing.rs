@@ -16,6 +16,7 @@ use crate::{
         meta,
         outbox::{self, OutboxId, Outgoing},
         streams::{self, Fetch, FetchKey, NewStream, StreamId, StreamKind},
+        successors,
     },
     traffic::{LOOPS_AHEAD, READY_AHEAD},
 };
@@ -220,7 +221,7 @@ impl Core {
 /// What became of the wish for a file's next box.
 pub(super) enum Piece {
     Sealed(OutboxId),
-    /// The reader has to report progress first.
+    /// The reader has to report progress first, or the manifest waits itself.
     Waits,
     /// All boxes are sealed, or the file is not sent any more.
     Finished,
@@ -235,7 +236,7 @@ impl Work<'_> {
         let Some(file) = found.message.file.filter(|_| next < boxes && found.message.state != State::Failed) else {
             return Ok(Piece::Finished);
         };
-        if next >= row.progress + FILE_WINDOW {
+        if next >= row.progress + FILE_WINDOW || successors::waits(self.tx, message)? {
             return Ok(Piece::Waits);
         }
         let number = u32::try_from(next).map_err(|_| CoreError::Bug("a piece beyond its file"))?;
@@ -282,6 +283,8 @@ impl Work<'_> {
                     boxes: None,
                 };
                 let stream = streams::create(self.tx, &new)?;
+                streams::set_place(self.tx, stream, 0, 0, self.now)?;
+                streams::end_decoys(self.tx, stream, self.now)?;
                 meta::set(self.tx, DECOYS, &stream.0.to_be_bytes())?;
                 stream
             }

@@ -79,12 +79,18 @@ pub fn remove_expired(connection: &Connection, today: Day) -> Result<(), StoreEr
     Ok(())
 }
 
-/// Indices of a stream's boxes that wait on mailboxes, the newest first, and of those as many as `count`.
-pub fn on_mailboxes(connection: &Connection, stream: StreamId, count: u64) -> Result<Vec<u64>, StoreError> {
-    let mut select = connection
-        .prepare_cached("SELECT box_index FROM on_mailboxes WHERE stream = ?1 ORDER BY box_index DESC LIMIT ?2")?;
-    let rows = select.query_map((stream.0, number(count)), |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))?;
-    Ok(rows.collect::<Result<_, _>>()?)
+/// Positions of boxes of messages to a contact that wait on mailboxes, the newest `count`, ascending.
+pub fn on_mailboxes(connection: &Connection, contact: ContactId, count: u64) -> Result<Vec<u64>, StoreError> {
+    let mut select = connection.prepare_cached(
+        "SELECT s.base + o.box_index FROM on_mailboxes o JOIN streams s ON s.id = o.stream
+         WHERE s.contact = ?1 AND s.kind = ?2 ORDER BY 1 DESC LIMIT ?3",
+    )?;
+    let kind = StreamKind::MessagesOut as i64;
+    let rows =
+        select.query_map((contact.get(), kind, number(count)), |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))?;
+    let mut positions: Vec<u64> = rows.collect::<Result<_, _>>()?;
+    positions.reverse();
+    Ok(positions)
 }
 
 /// The newest files that are on their way to a contact: their messages, and below which index all boxes are on mailboxes.

@@ -71,7 +71,8 @@ pub struct NewMessage {
     pub name: Option<String>,
     /// The size of a file, bytes.
     pub size: Option<u64>,
-    /// Encoded content that is kept for later: a file's manifest, an unknown type's bytes.
+    /// Encoded content that is kept for later: an unknown type's bytes; of a file of ours, until it is delivered or given up,
+    /// the message that brings its manifest.
     pub body: Option<Vec<u8>>,
     /// Where a file's bytes are.
     pub file: Option<FileId>,
@@ -150,6 +151,18 @@ pub fn list(connection: &Connection, after: Option<MessageId>, limit: u32) -> Re
     rows.map(|row| row.map_err(StoreError::from)).collect()
 }
 
+/// Our messages to a contact that it has not confirmed, oldest first.
+///
+/// # Errors
+/// The database's.
+pub fn unconfirmed(connection: &Connection, contact: ContactId) -> Result<Vec<MessageId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM messages WHERE contact = ?1 AND direction = 1 AND state IN (0, 1) ORDER BY id",
+    )?;
+    let rows = statement.query_map([contact.get()], |row| row.get(0).map(MessageId))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// How many of our messages are not yet on a mailbox.
 ///
 /// # Errors
@@ -176,6 +189,12 @@ pub fn advance(connection: &Connection, id: MessageId, state: State, reason: Opt
         state.code(),
         reason,
     ))?;
+    if matches!(state, State::Delivered | State::Failed) {
+        // With it goes the root of the stream of a file.
+        connection
+            .prepare_cached("UPDATE messages SET body = NULL WHERE id = ?1 AND direction = 1")?
+            .execute([id.0])?;
+    }
     Ok(true)
 }
 

@@ -12,6 +12,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_audits.sql"),
     include_str!("migrations/0006_beacons.sql"),
     include_str!("migrations/0007_sets.sql"),
+    include_str!("migrations/0008_successors.sql"),
+    include_str!("migrations/0009_restarts.sql"),
 ];
 
 /// Brings the database to the newest format, each step in a transaction of its own.
@@ -45,6 +47,28 @@ mod tests {
         migrate(&mut connection).unwrap();
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
         assert_eq!(usize::try_from(version).unwrap(), MIGRATIONS.len());
+    }
+
+    #[test]
+    fn where_ratchets_turned_and_what_was_waited_for_moves_from_streams_to_contacts() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        for sql in MIGRATIONS.iter().take(6) {
+            connection.execute_batch(sql).unwrap();
+        }
+        connection.pragma_update(None, "user_version", 6).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO contacts (id, name, state, created_ms) VALUES (3, 'Bob', 2, 77);
+                 INSERT INTO streams (id, kind, contact, progress) VALUES (5, 1, 3, 9), (6, 0, 3, 0), (7, 4, NULL, 0);
+                 INSERT INTO chains (stream, box_index) VALUES (5, 4), (5, 8);",
+            )
+            .unwrap();
+        migrate(&mut connection).unwrap();
+        let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(one("SELECT waited FROM contacts"), 9);
+        assert_eq!(one("SELECT sum(position) FROM beginnings WHERE contact = 3"), 12);
+        assert_eq!(one("SELECT count(*) FROM streams WHERE created_ms = 77 AND number = 0 AND base = 0"), 2);
+        assert_eq!(one("SELECT created_ms FROM streams WHERE id = 7"), 0);
     }
 
     #[test]

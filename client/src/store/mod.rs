@@ -18,6 +18,8 @@
 //! | [`files`] | bytes of attachments, in pieces |
 //! | [`streams`] | streams of boxes, boxes to fetch |
 //! | [`outbox`] | boxes to send |
+//! | [`restarts`] | conversations that began anew |
+//! | [`successors`] | streams that follow others, messages that wait for receipts |
 //! | [`beacons`] | streams with a box a day, and what they tell |
 //! | [`audits`] | boxes to look up, broken words of mailboxes |
 //! | [`digests`] | the digests of the last day |
@@ -37,8 +39,10 @@ pub mod messages;
 pub mod meta;
 mod migrations;
 pub mod outbox;
+pub mod restarts;
 pub mod sets;
 pub mod streams;
+pub mod successors;
 
 pub use error::StoreError;
 pub use key::{KeyKind, KeySource, Passphrase};

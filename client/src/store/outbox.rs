@@ -2,7 +2,7 @@
 
 use super::{
     StoreError, beacons,
-    contacts::millis,
+    contacts::{ContactId, millis},
     messages::MessageId,
     streams::{StreamId, StreamKind, number, optional_time},
 };
@@ -172,6 +172,25 @@ pub fn set_receipt(connection: &Connection, id: OutboxId, receipt: &[u8]) -> Res
 pub fn receipt(connection: &Connection, id: OutboxId) -> Result<Option<Vec<u8>>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT receipt FROM outbox WHERE id = ?1")?;
     Ok(statement.query_row([id.0], |row| row.get(0)).optional()?.flatten())
+}
+
+/// A mailbox says that something else lies in place of this box; how often one has by now.
+pub fn count_conflict(connection: &Connection, id: OutboxId) -> Result<u32, StoreError> {
+    let mut statement =
+        connection.prepare_cached("UPDATE outbox SET conflicts = conflicts + 1 WHERE id = ?1 RETURNING conflicts")?;
+    Ok(statement.query_row([id.0], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// True if a contact has heard a box of ours, by the number of its stream of messages and its index, that no mailbox has taken
+/// and in whose place one says that something else lies.
+pub fn is_contradicted(connection: &Connection, contact: ContactId, heard: (u32, u64)) -> Result<bool, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM outbox o JOIN streams s ON s.id = o.stream
+         WHERE s.contact = ?1 AND s.kind = ?2 AND o.conflicts > 0 AND o.stored = 0
+         AND (s.number < ?3 OR s.number = ?3 AND o.box_index < ?4))",
+    )?;
+    let kind = StreamKind::MessagesOut as i64;
+    Ok(statement.query_row((contact.get(), kind, heard.0, number(heard.1)), |row| row.get(0))?)
 }
 
 /// How many boxes of a message no mailbox has signed for.

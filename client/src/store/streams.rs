@@ -68,8 +68,25 @@ pub struct Stream {
     pub message: Option<MessageId>,
     /// How many boxes there are, where that is known.
     pub boxes: Option<u64>,
-    /// Files: boxes below this are on the reader's device. Messages that we read: boxes below this have been waited for.
+    /// Files: boxes below this are on the reader's device.
     pub progress: u64,
+    /// Messages: how many streams of this contact and direction came before.
+    pub number: u32,
+    /// Messages: position of box 0 in the pair's positions, which run on through its streams.
+    pub base: u64,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Messages and decoys: since when nothing new comes in it.
+    pub ended: Option<Timestamp>,
+    /// Messages: from before the conversation began anew; it has no place among the pair's positions.
+    pub former: bool,
+}
+
+impl Stream {
+    /// Its reader did not know from its beginning how many boxes it has.
+    pub fn is_open_ended(&self) -> bool {
+        self.boxes.is_none() || self.kind == StreamKind::MessagesIn
+    }
 }
 
 /// A new stream.
@@ -103,6 +120,80 @@ pub fn create(connection: &Connection, new: &NewStream<'_>) -> Result<StreamId, 
         new.boxes.map(number),
     ))?;
     Ok(StreamId(id))
+}
+
+/// Keeps where a stream of messages stands in its pair's positions, and when it was made.
+pub fn set_place(
+    connection: &Connection,
+    id: StreamId,
+    number_of: u32,
+    base: u64,
+    created: Timestamp,
+) -> Result<(), StoreError> {
+    let mut statement =
+        connection.prepare_cached("UPDATE streams SET number = ?2, base = ?3, created_ms = ?4 WHERE id = ?1")?;
+    statement.execute((id.0, number_of, number(base), millis(created)))?;
+    Ok(())
+}
+
+/// Nothing new comes in a stream of messages: it has so many boxes.
+pub fn end(connection: &Connection, id: StreamId, boxes: u64, now: Timestamp) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached("UPDATE streams SET boxes = ?2, ended_ms = ?3 WHERE id = ?1")?;
+    statement.execute((id.0, number(boxes), millis(now)))?;
+    Ok(())
+}
+
+/// The conversation began anew: these streams of it are followed to their end, apart from the new ones.
+pub fn set_former(
+    connection: &Connection,
+    contact: ContactId,
+    kind: StreamKind,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE streams SET former = 1, ended_ms = coalesce(ended_ms, ?3) WHERE contact = ?1 AND kind = ?2",
+    )?;
+    statement.execute((contact.get(), kind as i64, millis(now)))?;
+    Ok(())
+}
+
+/// Forgets where a contact's ratchet turned: its positions begin anew.
+pub fn forget_beginnings(connection: &Connection, contact: ContactId) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM beginnings WHERE contact = ?1")?.execute([contact.get()])?;
+    connection.prepare_cached("UPDATE contacts SET waited = 0 WHERE id = ?1")?.execute([contact.get()])?;
+    Ok(())
+}
+
+/// Our decoys go to another stream from now on.
+pub fn end_decoys(connection: &Connection, current: StreamId, now: Timestamp) -> Result<(), StoreError> {
+    let mut statement = connection
+        .prepare_cached("UPDATE streams SET ended_ms = ?3 WHERE kind = ?1 AND id <> ?2 AND ended_ms IS NULL")?;
+    statement.execute((StreamKind::Decoys as i64, current.0, millis(now)))?;
+    Ok(())
+}
+
+/// Earlier streams of decoys of which nothing is to be sent or read any more, and those that ended before `oldest`.
+pub fn finished_decoys(connection: &Connection, asked: u32, oldest: Timestamp) -> Result<Vec<StreamId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT s.id FROM streams s WHERE s.kind = ?1 AND s.ended_ms IS NOT NULL AND (s.ended_ms < ?3 OR
+         NOT EXISTS (SELECT 1 FROM outbox o WHERE o.stream = s.id)
+         AND NOT EXISTS (SELECT 1 FROM fetches f WHERE f.stream = s.id AND f.done = 0 AND f.asked < ?2))",
+    )?;
+    let rows =
+        statement.query_map((StreamKind::Decoys as i64, asked, millis(oldest)), |row| row.get(0).map(StreamId))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// All streams of a contact and kind, oldest first.
+pub fn all_of_contact(
+    connection: &Connection,
+    contact: ContactId,
+    kind: StreamKind,
+) -> Result<Vec<Stream>, StoreError> {
+    let mut statement =
+        connection.prepare_cached(&format!("{SELECT_STREAM} WHERE contact = ?1 AND kind = ?2 ORDER BY id"))?;
+    let rows = statement.query_map((contact.get(), kind as i64), read_stream)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// All streams of these kinds.
@@ -310,23 +401,43 @@ pub fn any_named(connection: &Connection, stream: StreamId, first: u64, end: u64
     Ok(statement.query_row((stream.0, number(first), number(end)), |row| row.get(0))?)
 }
 
-/// The first boxes of the newest receiving chains, ascending.
-pub fn chains(connection: &Connection, stream: StreamId) -> Result<Vec<u64>, StoreError> {
+/// Positions at which the newest receiving chains of a contact begin, ascending.
+pub fn beginnings(connection: &Connection, contact: ContactId) -> Result<Vec<u64>, StoreError> {
     let mut statement =
-        connection.prepare_cached("SELECT box_index FROM chains WHERE stream = ?1 ORDER BY box_index")?;
-    let rows = statement.query_map([stream.0], |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))?;
+        connection.prepare_cached("SELECT position FROM beginnings WHERE contact = ?1 ORDER BY position")?;
+    let rows = statement.query_map([contact.get()], |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// A receiving chain begins at this box. Of all of the stream's only the `keep` newest stay.
-pub fn push_chain(connection: &Connection, stream: StreamId, index: u64, keep: usize) -> Result<(), StoreError> {
-    let mut insert = connection.prepare_cached("INSERT OR IGNORE INTO chains (stream, box_index) VALUES (?1, ?2)")?;
-    insert.execute((stream.0, number(index)))?;
+/// A receiving chain begins at this position. Of all of the contact's only the `keep` newest stay.
+pub fn push_beginning(
+    connection: &Connection,
+    contact: ContactId,
+    position: u64,
+    keep: usize,
+) -> Result<(), StoreError> {
+    let mut insert =
+        connection.prepare_cached("INSERT OR IGNORE INTO beginnings (contact, position) VALUES (?1, ?2)")?;
+    insert.execute((contact.get(), number(position)))?;
     let mut remove = connection.prepare_cached(
-        "DELETE FROM chains WHERE stream = ?1 AND box_index NOT IN
-         (SELECT box_index FROM chains WHERE stream = ?1 ORDER BY box_index DESC LIMIT ?2)",
+        "DELETE FROM beginnings WHERE contact = ?1 AND position NOT IN
+         (SELECT position FROM beginnings WHERE contact = ?1 ORDER BY position DESC LIMIT ?2)",
     )?;
-    remove.execute((stream.0, keep as i64))?;
+    remove.execute((contact.get(), keep as i64))?;
+    Ok(())
+}
+
+/// Boxes below this position have been waited for.
+pub fn waited(connection: &Connection, contact: ContactId) -> Result<u64, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT waited FROM contacts WHERE id = ?1")?;
+    let waited = statement.query_row([contact.get()], |row| row.get::<_, i64>(0)).optional()?;
+    Ok(waited.ok_or(StoreError::Missing("contact"))?.unsigned_abs())
+}
+
+/// Moves [`waited`]. Never goes back.
+pub fn set_waited(connection: &Connection, contact: ContactId, position: u64) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached("UPDATE contacts SET waited = max(waited, ?2) WHERE id = ?1")?;
+    statement.execute((contact.get(), number(position)))?;
     Ok(())
 }
 
@@ -380,7 +491,8 @@ pub fn known_indices(connection: &Connection, stream: StreamId) -> Result<Vec<u6
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-const SELECT_STREAM: &str = "SELECT id, kind, contact, message, boxes, progress FROM streams";
+const SELECT_STREAM: &str = "SELECT id, kind, contact, message, boxes, progress, number, base, created_ms,
+     ended_ms, former FROM streams";
 
 fn read_stream(row: &Row<'_>) -> rusqlite::Result<Stream> {
     let code: i64 = row.get(1)?;
@@ -391,6 +503,11 @@ fn read_stream(row: &Row<'_>) -> rusqlite::Result<Stream> {
         message: row.get::<_, Option<i64>>(3)?.map(MessageId),
         boxes: row.get::<_, Option<i64>>(4)?.map(i64::unsigned_abs),
         progress: row.get::<_, i64>(5)?.unsigned_abs(),
+        number: row.get(6)?,
+        base: row.get::<_, i64>(7)?.unsigned_abs(),
+        created: time(row, 8)?,
+        ended: optional_time(row, 9)?,
+        former: row.get(10)?,
     })
 }
 

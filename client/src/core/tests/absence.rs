@@ -2,6 +2,7 @@
 
 use super::{world::World, *};
 use crate::{
+    content::beacon::Beacon,
     core::reading::LOOK_AHEAD,
     store::{contacts::ContactState, messages::State},
 };
@@ -116,23 +117,23 @@ fn a_session_that_nobody_answered_for_thirty_days_begins_anew_with_a_beacon() {
 fn a_beacon_of_another_identity_or_of_nonsense_changes_nothing() {
     let mut world = World::befriended(2, 2);
     let (now, bobs) = (world.now, world.people[1].contact("Alice").unwrap().id);
-    let mut stranger = core();
-    let mut rng = random::seeded([33; 32]);
-    let bundle = stranger
-        .store
-        .transaction(|tx| signal::create_bundle(tx, None, NOW, &mut rng))
-        .map(|(_, bundle)| bundle.encode())
-        .unwrap();
-    let mut foreign =
-        [&[1u8][..], &u64::MAX.to_be_bytes(), &[0xff; 128], &(bundle.len() as u16).to_be_bytes()].concat();
-    foreign.extend(bundle);
     let alices = world.people[0].contact("Bob").unwrap().id;
+    let (mut stranger, mut rng) = (Store::in_memory().unwrap(), random::seeded([33; 32]));
+    let network = world.document.network;
+    let bundle = stranger.transaction(|tx| {
+        signal::create_account(tx, "Mallory", network, NOW, &mut rng)?;
+        signal::create_bundle(tx, None, NOW, &mut rng)
+    });
+    let bundle = bundle.unwrap().1.encode();
+    let told = Beacon::decode(&world.people[0].transaction(now, |work| work.beacon_content(alices)).unwrap()).unwrap();
+    let waiting: Vec<u64> = (0..1_000).collect();
+    let foreign = Beacon { waiting: waiting.clone(), bundle, ..told.clone() }.encode();
+    let nonsense = Beacon { waiting, bundle: vec![7; signal::Bundle::LEN], ..told }.encode();
     let good = world.people[0].transaction(now, |work| work.beacon_content(alices)).unwrap();
-    let mut far = good.clone();
-    far[1..9].copy_from_slice(&u64::MAX.to_be_bytes());
-    far[9..137].fill(0xff);
+    let mut far = Beacon::decode(&good).unwrap();
+    far.waiting = (u64::MAX - 1_000..u64::MAX).collect();
     let before = world.people[1].fetches.len();
-    for content in [foreign.clone(), far, good[..good.len() - 1].to_vec(), Vec::new()] {
+    for content in [foreign, nonsense, far.encode(), good[..good.len() - 1].to_vec(), Vec::new()] {
         world.people[1].transaction(now, |work| work.read_beacon(bobs, &content)).unwrap();
     }
     assert_eq!(world.people[1].fetches.len(), before, "nothing so far ahead is asked for");

@@ -10,6 +10,7 @@ use crate::{
     store::{
         files::MAX_FILE,
         messages::{Kind, State, StoredMessage},
+        restarts,
     },
 };
 use veilpost_packet::{
@@ -259,7 +260,7 @@ fn an_unsigned_answer_does_not_undo_a_signed_one() {
 }
 
 #[test]
-fn one_unsigned_conflict_fails_nothing_and_a_second_one_does() {
+fn one_unsigned_conflict_fails_nothing_and_a_second_one_begins_the_conversation_anew_once_a_day() {
     let mut two = Two::new();
     let (out, mailbox, stored) = queued(&mut two);
     answered(&mut two.alice, out.id, mailbox, Told::Conflict);
@@ -273,7 +274,22 @@ fn one_unsigned_conflict_fails_nothing_and_a_second_one_does() {
     for _ in 0..2 {
         answered(&mut two.alice, out.id, mailbox, Told::Conflict);
     }
+    assert_eq!(state(&two.alice, &out), State::Queued, "it waits for the new stream");
+    assert!(!two.alice.outbox.contains_key(&out.id), "nothing more is sent in the old one");
+    assert!(two.alice.status(NOW).unwrap().warnings.iter().any(|told| told.contains("began anew")));
+    let contact = two.alice.contact("Bob").unwrap().id;
+    assert!(restarts::pending(two.alice.store.connection(), contact).unwrap().is_some());
+
+    // A mailbox that says so again does not make it begin anew again.
+    two.alice.transaction(NOW, |work| Ok(restarts::remove(work.tx, contact)?)).unwrap();
+    two.alice.transaction(NOW, |work| work.send_waiting()).unwrap();
+    let last = restarts::last(two.alice.store.connection(), contact).unwrap();
+    let out = two.alice.outbox.values().find(|out| out.message.is_some()).unwrap().clone();
+    for _ in 0..2 {
+        answered(&mut two.alice, out.id, mailbox, Told::Conflict);
+    }
     assert_eq!(state(&two.alice, &out), State::Failed);
+    assert_eq!(restarts::last(two.alice.store.connection(), contact).unwrap(), last);
 }
 
 #[test]

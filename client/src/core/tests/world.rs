@@ -7,7 +7,7 @@ use crate::{arq::Pace, core::writing::Job};
 use rand::Rng as _;
 use std::collections::BTreeSet;
 use veilpost_packet::{
-    boxes::SealedBox,
+    boxes::{ContentHash, SealedBox},
     command::{Answer as Told, Command, HolderSignature},
     digest::{Digest, DigestHash, SignedDigest},
     frame::Wanted,
@@ -51,6 +51,8 @@ pub(super) struct Mailbox {
     pub(super) nature: Nature,
     pub(super) boxes: BTreeMap<BoxId, SealedBox>,
     gone: BTreeSet<BoxId>,
+    /// What lies or lay under an id, and until when a tombstone says so.
+    taken: BTreeMap<BoxId, (ContentHash, Timestamp)>,
     pub(super) unnamed: Vec<BoxTag>,
     previous: DigestHash,
     history: Vec<(Tick, Vec<u8>)>,
@@ -127,6 +129,8 @@ pub(super) struct World {
     pub(super) entry_since: Tick,
     /// Of a hundred round trips so many fail.
     pub(super) loss: u32,
+    /// Of a hundred replies so many are lost on top of that.
+    pub(super) reply_loss: u32,
     waiting: Vec<Waiting>,
     rng: EngineRng,
 }
@@ -188,6 +192,7 @@ impl World {
             nature: Nature::Honest,
             boxes: BTreeMap::new(),
             gone: BTreeSet::new(),
+            taken: BTreeMap::new(),
             unnamed: Vec::new(),
             previous: DigestHash::default(),
             history: Vec::new(),
@@ -204,6 +209,7 @@ impl World {
             seen: vec![Tick(0); 2],
             entry_since: Tick(0),
             loss: 0,
+            reply_loss: 0,
             waiting: Vec::new(),
             rng: random::seeded([5; 32]),
         }
@@ -315,7 +321,11 @@ impl World {
         if self.rng.random_ratio(self.loss, 100) {
             return;
         }
-        if let Some(answer) = self.ask(mailbox, command) {
+        let answer = self.ask(mailbox, command);
+        if self.reply_loss > 0 && self.rng.random_ratio(self.reply_loss, 100) {
+            return;
+        }
+        if let Some(answer) = answer {
             self.waiting.push(Waiting { due: self.now + REPLY, person, purpose, mailbox, answer });
         }
     }
@@ -346,6 +356,14 @@ impl World {
         if sealed.expiry < Day::at(self.now, self.document.params.day) {
             return Some(Told::Refused);
         }
+        let now = self.now;
+        let taken = |mailbox: &Mailbox| {
+            let there = mailbox.boxes.contains_key(&sealed.id);
+            mailbox.taken.get(&sealed.id).is_some_and(|(other, until)| *other != content && (there || now < *until))
+        };
+        if self.mailboxes.values().any(taken) {
+            return Some(Told::Conflict);
+        }
         let copies = self.document.params.copies as usize;
         let mut of: Vec<_> = holders(&self.document, &sealed.id).into_iter().take(copies).collect();
         of.sort_by_key(|holder| *holder != id);
@@ -360,7 +378,10 @@ impl World {
             return Some(Told::Pending);
         }
         for holder in of {
-            self.mailboxes.get_mut(&holder)?.store(sealed);
+            let until = self.now + self.document.params.day;
+            let mailbox = self.mailboxes.get_mut(&holder)?;
+            mailbox.taken.insert(sealed.id, (content, until));
+            mailbox.store(sealed);
         }
         if !held {
             self.mailboxes.get_mut(&first)?.unnamed.push(BoxTag::of(&sealed.id));
