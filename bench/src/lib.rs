@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `bench-mix` | CPU per packet of a whole mix, against the bare unwrap; throughput; added latency |
 //! | `bench-directory` | size and cost of network documents; a voting round's processor time and traffic; replay memory |
-//! | `bench-mailbox` | durable Puts and Gets a second of engine and store, against bare sled |
+//! | `bench-mailbox` | durable Puts and Gets a second of engine and store, against bare redb |
 //! | `bench-puzzle` | what the puzzle of a Put costs who solves it and who verifies it |
 //! | `bench-replication` | durable Puts of one mailbox and of three together; boxes placed anew when one of five leaves |
 //! | `bench-store` | the mailbox's two stores, side by side, as a Markdown table |

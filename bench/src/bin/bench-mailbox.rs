@@ -1,4 +1,4 @@
-//! `bench-mailbox`: durable Puts and Gets a second of the mailbox's engine and store, against bare sled with the same flush
+//! `bench-mailbox`: durable Puts and Gets a second of the mailbox's engine and store, against bare redb with the same flush
 //! policy, the same cache and values of the same size, in the same run.
 #![allow(
     clippy::print_stdout,
@@ -8,6 +8,7 @@
 )]
 
 use clap::Parser;
+use redb::ReadableDatabase as _;
 use std::{
     hint::black_box,
     path::{Path, PathBuf},
@@ -45,8 +46,6 @@ struct Arguments {
 /// Writers that wait for one flush, and how many boxes a round puts at that batch.
 const BATCHES: [(usize, usize); 3] = [(1, 800), (16, 3_200), (128, 6_400)];
 const ROUNDS: usize = 5;
-/// sled's cache in the mailbox's own store.
-const CACHE_BYTES: u64 = stores::kv::CACHE_BYTES as u64;
 const NETWORK: NetworkId = NetworkId([1; 32]);
 const EPOCH: Epoch = Epoch(1);
 const DOCUMENT: DocumentHash = DocumentHash([2; 8]);
@@ -103,7 +102,7 @@ impl Engine {
         };
         let limits = Limits { quota_bytes: 1 << 40, bucket_bytes: 1 << 40, free_disk_floor: 0 };
         let secret = holder();
-        let store = stores::open(EngineName::Sled, folder)?;
+        let store = stores::open(EngineName::Redb, folder)?;
         let mailbox = Mailbox::new(clock.now(), secret, terms, limits, store, seeded([4; 32]))?;
         // One reply block serves all: what follows from it is the node's work.
         let hop = Hop { address: [5; 32], key: SphinxSecret::from_seed([5; 32]).public() };
@@ -127,27 +126,32 @@ impl Engine {
     }
 }
 
-/// sled as the store opens it, and nothing else.
-struct Bare(sled::Db);
+/// redb as the store opens it, and nothing else.
+struct Bare(redb::Database);
+
+const TABLE: redb::TableDefinition<'static, &[u8], &[u8]> = redb::TableDefinition::new("t");
 
 impl Bare {
-    fn open(folder: &Path) -> Result<Self> {
-        Ok(Self(sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()?))
+    fn open(path: &Path) -> Result<Self> {
+        Ok(Self(redb::Database::builder().set_cache_size(stores::kv::CACHE_BYTES).create(path)?))
     }
 
     fn put(&self, values: &[(BoxId, Vec<u8>)]) -> Result<()> {
-        let mut batch = sled::Batch::default();
+        let writing = self.0.begin_write()?;
+        let mut table = writing.open_table(TABLE)?;
         for (id, value) in values {
-            batch.insert(id.as_bytes(), value.as_slice());
+            table.insert(&id.as_bytes()[..], value.as_slice())?;
         }
-        self.0.apply_batch(batch)?;
-        self.0.flush()?;
+        drop(table);
+        writing.commit()?;
         Ok(())
     }
 
     fn get(&self, ids: &[BoxId]) -> Result<()> {
+        let reading = self.0.begin_read()?;
+        let table = reading.open_table(TABLE)?;
         for id in ids {
-            black_box(self.0.get(id.as_bytes())?.ok_or("a value is gone")?.to_vec());
+            black_box(table.get(&id.as_bytes()[..])?.ok_or("a value is gone")?.value().to_vec());
         }
         Ok(())
     }
@@ -286,14 +290,14 @@ fn print(report: &Report, batch: usize, rates: &Rates) {
     report.print(
         &format!("Batch of {batch}"),
         &[
-            Row::new("durable Puts, bare sled", bare_put, "/s").note(range(&rates.bare_put)),
+            Row::new("durable Puts, bare redb", bare_put, "/s").note(range(&rates.bare_put)),
             Row::new("durable Puts, engine and store", put, "/s").note(range(&rates.put)),
-            Row::new("bare sled / ours", ratio(&rates.bare_put, &rates.put), "x").at_most(2.0),
+            Row::new("bare redb / ours", ratio(&rates.bare_put, &rates.put), "x").at_most(2.0),
             Row::new("the same with the check on the same thread", median(&rates.put_checked), "/s")
                 .note(range(&rates.put_checked)),
-            Row::new("Gets, bare sled", bare_get, "/s").note(range(&rates.bare_get)),
+            Row::new("Gets, bare redb", bare_get, "/s").note(range(&rates.bare_get)),
             Row::new("Gets, engine and store", get, "/s").note(range(&rates.get)),
-            Row::new("bare sled / ours", ratio(&rates.bare_get, &rates.get), "x").at_most(2.0),
+            Row::new("bare redb / ours", ratio(&rates.bare_get, &rates.get), "x").at_most(2.0),
         ],
     );
 }

@@ -25,7 +25,7 @@ const BUCKET_SHARE: u64 = 4;
 /// document = "document"
 /// metrics = "127.0.0.1:9103"    # optional
 /// [store]                       # optional, these are the defaults
-/// engine = "sled"               # or "redb"; `veilpost-mailbox migrate-store` moves a store to the other one
+/// engine = "redb"               # or "sled"; `veilpost-mailbox migrate-store` moves a store to the other one
 /// quota_mib = 4096
 /// free_disk_floor_mib = 1024
 /// ```

@@ -27,6 +27,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use veilpost_mixnode::Limits;
 use veilpost_packet::{
     frame::{Flags, Frame},
     geometry::{HASH, MIX_LAYERS},
@@ -63,6 +64,10 @@ pub struct Setup {
     pub loss: f64,
     /// Mean of the exponential latency of a link.
     pub latency: Duration,
+    /// Bytes of boxes that a mailbox takes.
+    pub quota_bytes: u64,
+    /// Clients that an entry serves at once.
+    pub sessions: usize,
     /// The network's parameters.
     pub params: Params,
 }
@@ -80,6 +85,8 @@ impl Default for Setup {
             clients: 2,
             loss: 0.0,
             latency: Duration::from_millis(20),
+            quota_bytes: 1 << 30,
+            sessions: Limits::default().sessions,
             params: Params::standard(),
         }
     }

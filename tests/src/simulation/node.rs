@@ -261,7 +261,7 @@ impl Node {
     }
 
     /// Signs what this node says of itself for an epoch; makes the keys that are missing.
-    pub(super) fn descriptor(&mut self, epoch: Epoch) -> Arc<[u8]> {
+    pub(super) fn descriptor(&mut self, epoch: Epoch, fill: u8) -> Arc<[u8]> {
         if let Some((_, signed)) = self.descriptor.as_ref().filter(|(signed, _)| *signed == epoch) {
             return signed.clone();
         }
@@ -287,7 +287,7 @@ impl Node {
             software: "simulation".into(),
             family: String::new(),
             capacity: 1_000,
-            fill: 0,
+            fill,
         };
         let signed: Arc<[u8]> = descriptor.sign(&self.secret()).into();
         self.descriptor = Some((epoch, signed.clone()));

@@ -132,9 +132,10 @@ impl Simulation {
         let (now, network, authorities) = (self.now, self.network.clone(), self.authorities.clone());
         self.node_mut(who).start(now, &network, &authorities);
         if let Who::Relay(number) = who {
+            let limits = Limits { sessions: self.setup.sessions, ..Limits::default() };
             let rng = fork(&mut self.rng);
             let relay = self.relays.get_mut(number).expect("a relay");
-            relay.engine = Some(Engine::idle(relay.node.id, Limits::default(), rng));
+            relay.engine = Some(Engine::idle(relay.node.id, limits, rng));
         }
         self.touch(who);
     }
@@ -228,11 +229,18 @@ impl Simulation {
         }
     }
 
+    fn fill(&self, who: Who) -> u8 {
+        let Who::Mailbox(number) = who else { return 0 };
+        let engine = self.mailboxes.get(number).and_then(|mailbox| mailbox.engine.as_ref());
+        engine.map_or(0, Mailbox::fill)
+    }
+
     /// As `daemon::authorities::follow`, one exchange at a time.
     fn run_errand(&mut self, who: Who) {
         let (now, start, jitter) = (self.now, self.rng.random_range(0..64), self.rng.random_range(0.0..0.2));
         self.exchanges += 1;
         let (number, phase) = (self.exchanges, self.network.schedule.phase());
+        let fill = self.fill(who);
         let node = self.node_mut(who);
         let local = node.skew.local(now);
         let Some(errand) = node.plan.errand(local, node.newest(), true, start) else {
@@ -241,7 +249,7 @@ impl Simulation {
         };
         let mut messages = Vec::new();
         if let Some(epoch) = errand.descriptor {
-            messages.push(wire::Message::Descriptor(node.descriptor(epoch)));
+            messages.push(wire::Message::Descriptor(node.descriptor(epoch, fill)));
         }
         if errand.document {
             messages.push(wire::Message::WantDocument(node.newest()));
@@ -528,7 +536,7 @@ impl Simulation {
 
     /// The mailbox works by the document in force; its engine begins with the first.
     fn follow_terms(&mut self, number: usize) {
-        let now = self.now;
+        let (now, quota_bytes) = (self.now, self.setup.quota_bytes);
         let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
         let local = mailbox.node.skew.local(now);
         let documents: &Documents = &mailbox.node.documents;
@@ -543,7 +551,7 @@ impl Simulation {
             Some(_) => {}
             None => {
                 let store = mailbox.store.take().expect("a store is in the engine or beside it");
-                let limits = MailboxLimits { quota_bytes: 1 << 30, bucket_bytes: 1 << 28, free_disk_floor: 0 };
+                let limits = MailboxLimits { quota_bytes, bucket_bytes: quota_bytes, free_disk_floor: 0 };
                 let (terms, rng) = (terms(), fork(&mut self.rng));
                 let engine = Mailbox::new(local, mailbox.node.secret(), terms, limits, store, rng);
                 mailbox.engine = Some(engine.expect("the store is good"));
