@@ -94,10 +94,12 @@ fn rows(seen: &Seen) -> Vec<Row> {
     let of = |name: &str, took: &[f64], percent, unit| {
         Row::new(format!("{name}, p{percent}"), percentile(took, percent), unit)
     };
+    let floor = Params::standard().reply_floor;
     let missed = seen.pending as f64 / (seen.stored + seen.pending).max(1) as f64;
     let mut rows = vec![
         of("Put until it is durable", &seen.durable, 50.0, "ms"),
         of("Put until it is durable", &seen.durable, 99.0, "ms"),
+        of("Put until it is durable", &seen.durable, 99.9, "ms").at_most(floor.as_secs_f64() * 1e3),
         of("Get until its answer is known", &seen.read, 50.0, "us"),
         of("Get until its answer is known", &seen.read, 99.0, "us"),
         Row::new("Puts answered before they were durable", missed * 100.0, "%").at_most(0.1),
