@@ -187,6 +187,9 @@ impl PeerItem {
                 }
                 let (store, signature) = (reader.u64()?, reader.array()?);
                 let held = (flags & HELD != 0).then_some(signature);
+                if held.is_none() && signature != [0; SIGNATURE] {
+                    return Err(DecodeError::Invalid("signature of a copy that is not held"));
+                }
                 let sealed = Box::new(SealedBox::read(reader)?);
                 Self::Copy(Copy { sealed, held, store, announced: flags & ANNOUNCED != 0 })
             }
@@ -205,7 +208,10 @@ impl PeerItem {
             },
             4 => Self::Gone { id: BoxId(reader.array()?), secret: reader.array()? },
             5 => Self::Ask { id: BoxId(reader.array()?) },
-            6 => Self::Piece(reader.bytes16(FRAME_BODY, "digest piece")?.to_vec()),
+            6 => match reader.bytes16(FRAME_BODY, "digest piece")? {
+                [] => return Err(DecodeError::Invalid("empty digest piece")),
+                piece => Self::Piece(piece.to_vec()),
+            },
             7 => Self::State {
                 store: reader.u64()?,
                 placement: PlacementHash(reader.array()?),
@@ -257,7 +263,7 @@ impl PeerBody {
         Frame::new(FrameKind::Peer, Flags::default(), &writer.finish()).expect("no item is taken beyond the room")
     }
 
-    /// The items of a frame's body, 134 at most.
+    /// The items of a frame's body, 1,111 at most: the shortest is a piece of one byte.
     ///
     /// # Errors
     /// If an item is malformed; none of the frame's are taken then.
