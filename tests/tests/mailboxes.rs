@@ -11,7 +11,7 @@ use std::{
 };
 use veilpost_tests::{
     scene::{LONG, Scene, alone, assert_once, texts},
-    testnet::Shape,
+    testnet::{Shape, program},
 };
 
 const MAILBOXES: [&str; 4] = ["mailbox-1", "mailbox-2", "mailbox-3", "mailbox-4"];
@@ -69,6 +69,16 @@ fn two_hundred_messages_and_a_file_arrive_once_while_mailboxes_die_and_hang_ever
         std::thread::sleep(Duration::from_millis(rng.random_range(1_000..4_000)));
     }
     assert!(faults >= 10, "it was over after {faults} faults");
+    for mailbox in MAILBOXES {
+        let config = scene.folder.path().join("net").join(mailbox).join("config.toml");
+        let said = Command::new(program("veilpost-mailbox").unwrap())
+            .args(["status", "--config"])
+            .arg(config)
+            .output()
+            .unwrap();
+        let words = String::from_utf8_lossy(&said.stdout);
+        assert!(said.status.success() && words.contains(" boxes, "), "{mailbox}: {said:?}");
+    }
     assert_once(&texts_alone(&scene.bob.received().unwrap()), &expected);
     let saved = scene.folder.path().join("saved");
     let inbox = scene.bob.json(&["inbox", "--save", saved.to_str().unwrap()]).unwrap();
