@@ -83,5 +83,6 @@ mod auditing;
 mod keeping;
 mod people;
 mod sets;
+mod silence;
 mod storing;
 mod world;
