@@ -4,6 +4,8 @@
 mod absence;
 mod epochs;
 mod faults;
+mod hostile;
+mod logs;
 
 use rand::Rng;
 use std::{collections::BTreeSet, time::Duration};
