@@ -26,6 +26,10 @@ const VAIN: u32 = 3;
 /// And after so long without any digest of a gap: the answer may wait behind a longer one.
 const STILL: Duration = Duration::from_secs(240);
 
+/// Ticks that other mailboxes must have spoken since we connected before one counts as silent: its own digest of the first may be on
+/// its way, or late by a tick or two.
+const SILENT_TICKS: u32 = 4;
+
 #[derive(Clone, Copy, Debug)]
 struct Position {
     tick: Tick,
@@ -87,6 +91,15 @@ impl Gap {
     }
 }
 
+/// What a mailbox said last before it fell silent: it may have said it while we were away, and its chain will show no gap before it
+/// speaks again.
+#[derive(Debug)]
+struct Tail {
+    /// Askings since something last came of one.
+    asked: u32,
+    again: Timestamp,
+}
+
 /// What a digest is to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum News {
@@ -108,6 +121,10 @@ pub struct DigestTracker {
     recent: BTreeMap<(BoxTag, Tick), NodeId>,
     /// When something of a gap last came.
     filled: Timestamp,
+    /// The tick in which we connected: what is said from then on comes unasked.
+    connected: Option<Tick>,
+    /// Of mailboxes that were asked about since then, and have not spoken.
+    tails: BTreeMap<NodeId, Tail>,
 }
 
 impl DigestTracker {
@@ -140,6 +157,10 @@ impl DigestTracker {
                     self.open_gap(now, &kept, position, oldest);
                 }
                 self.positions.insert(digest.mailbox, Position { tick: digest.tick, hash });
+                if let Some(tail) = self.tails.get_mut(&digest.mailbox) {
+                    // As with a gap: the answer is on its way.
+                    (tail.asked, tail.again) = (1, now + pace.of(WANT_AGAIN));
+                }
                 News::Match
             }
             None => {
@@ -223,6 +244,39 @@ impl DigestTracker {
         }
         let (first, last) = (covered.first()?.first, covered.last()?.last);
         Some(Want::digests(mailbox, first, last.0.saturating_sub(first.0).saturating_add(1)))
+    }
+
+    /// A connection begins in this tick. What mailboxes said before it has to be asked for: of those that speak again their chains
+    /// show it, the others are silent.
+    pub fn handle_connected(&mut self, tick: Tick) {
+        self.connected = Some(tick);
+        self.tails.clear();
+    }
+
+    /// What to ask the entry for of a mailbox that has not spoken since we connected although others have: all behind the newest
+    /// digest that we know, up to three times in vain. `oldest`: where history begins; who was silent for longer is asked for by
+    /// sets. `placed`: says which mailboxes may have boxes.
+    pub fn next_silent(
+        &mut self,
+        now: Timestamp,
+        oldest: Tick,
+        pace: Pace,
+        placed: impl Fn(&NodeId) -> bool,
+    ) -> Option<Want> {
+        let connected = self.connected?;
+        let newest = self.positions.values().map(|position| position.tick).max()?;
+        if newest.0 < connected.0.saturating_add(SILENT_TICKS) {
+            return None;
+        }
+        let due = |mailbox: &NodeId| self.tails.get(mailbox).is_none_or(|tail| tail.asked < VAIN && tail.again <= now);
+        let silent = self.positions.iter().filter(|(_, position)| (oldest..=connected).contains(&position.tick.next()));
+        let (mailbox, first) = silent
+            .map(|(mailbox, position)| (*mailbox, position.tick.next()))
+            .find(|(mailbox, _)| due(mailbox) && placed(mailbox))?;
+        let tail = self.tails.entry(mailbox).or_insert(Tail { asked: 0, again: now });
+        tail.asked = tail.asked.saturating_add(1);
+        tail.again = now + pace.of(WANT_AGAIN.saturating_mul(2u32.saturating_pow(tail.asked - 1)));
+        Some(Want::digests(mailbox, first, newest.0.saturating_sub(first.0).saturating_add(1)))
     }
 
     /// Gaps whose digests the entry does not seem to have, each once: the mailbox, the first and the last tick.

@@ -131,6 +131,20 @@ impl SetTracker {
         true
     }
 
+    /// What a part named could not be kept, which counts as if the part had not come: its set is asked for again.
+    pub fn take_back(&mut self, now: Timestamp, part: &SetPart, pace: Pace) {
+        let absence = self.absences.entry(part.head.mailbox).or_default();
+        absence.wanted.insert(part.head.period);
+        if let Some((_, parts)) = absence.partial.get_mut(&part.head.period) {
+            parts.remove(&part.part);
+        }
+        (absence.asked, absence.again) = (1, now + pace.of(WANT_AGAIN));
+        if let Some(tags) = self.named.pop_if(|tags| *tags == part.tags) {
+            self.kept -= tags.len();
+        }
+        self.changed = true;
+    }
+
     fn keep(&mut self, now: Timestamp, tags: &[BoxTag]) {
         self.last = now;
         if !tags.is_empty() && self.kept + tags.len() <= KEPT_MAX && self.named.len() < LISTS_MAX {
@@ -283,6 +297,25 @@ mod tests {
         assert_eq!(tracker.wanted(), before - 1);
         assert!(!tracker.handle(NOW, &part(day, 2, 0, 3), Pace(1)), "not wanted any more");
         assert!(tracker.has_named(&BoxTag([1; 6])) && !tracker.has_named(&BoxTag([7; 6])));
+    }
+
+    #[test]
+    fn a_part_that_is_taken_back_is_wanted_as_before() {
+        let (mut tracker, _) = away(2);
+        let (day, before) = (Period::Day(19_999), tracker.wanted());
+        let [first, second] = [0, 1].map(|number| part(day, 2, number, 1));
+        assert!(tracker.handle(NOW, &first, Pace(1)));
+        tracker.take_back(NOW, &first, Pace(1));
+        assert!(!tracker.has_named(&BoxTag([0; 6])) && tracker.kept == 0);
+        assert!(tracker.handle(NOW, &first, Pace(1)) && tracker.handle(NOW, &second, Pace(1)));
+        assert_eq!(tracker.wanted(), before - 1);
+        // It was the last: all are wanted anew.
+        tracker.take_back(NOW, &second, Pace(1));
+        assert_eq!((tracker.wanted(), tracker.named.len()), (before, 1));
+        assert!(tracker.handle(NOW, &second, Pace(1)) && tracker.wanted() == before);
+        assert!(tracker.handle(NOW, &first, Pace(1)));
+        assert_eq!(tracker.wanted(), before - 1);
+        assert!(tracker.changed().is_some(), "the next process does not want it");
     }
 
     #[test]

@@ -266,6 +266,12 @@ impl View {
         self.lists().flat_map(|(place, list)| list.iter().map(move |relay| (place, relay)))
     }
 
+    /// True for a mailbox that is up, or that boxes are placed on although it is away.
+    pub fn has_mailbox(&self, id: &NodeId) -> bool {
+        self.mailboxes.iter().any(|mailbox| mailbox.id == *id)
+            || self.placements.iter().any(|placement| placement.mailboxes.contains(id))
+    }
+
     /// The relays of each place.
     pub(crate) fn lists(&self) -> impl Iterator<Item = (Place, &Vec<Relay>)> {
         let layers = (1u8..).zip(&self.layers).map(|(layer, mixes)| (Place::Mix(layer), mixes));

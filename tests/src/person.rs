@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
+use veilpost_client::store::{KeySource, Passphrase, Store};
 
 /// A user with a home of their own. Their daemon is killed when this is dropped.
 #[derive(Debug)]
@@ -117,6 +118,15 @@ impl Person {
             daemon.wait()?;
         }
         Ok(())
+    }
+
+    /// The store, while no daemon has it.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub fn store(&self) -> Result<Store> {
+        let passphrase = Passphrase::new(fs::read(&self.passphrase)?).ok_or("no passphrase")?;
+        Ok(Store::open(&self.home, &KeySource::Passphrase(passphrase))?)
     }
 
     /// Runs a command and gives all of its output.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "asserts of tests")]
 
 use crate::{
+    logs,
     person::Person,
     testnet::{Shape, Testnet},
 };
@@ -79,6 +80,25 @@ impl Scene {
                 let (alice, bob) = (self.alice.diagnosis(), self.bob.diagnosis());
                 panic!("{missing:?} did not come within {within:?}\n{alice}\n{bob}");
             }
+        }
+    }
+
+    /// Ends both daemons and looks through the logs of all processes for what the two stores know.
+    ///
+    /// # Panics
+    /// If a log tells of it, or if there are fewer logs than processes.
+    pub fn assert_silent_logs(&mut self) {
+        let mut all = Vec::new();
+        for person in [&mut self.alice, &mut self.bob] {
+            person.stop().unwrap();
+            all.extend(logs::private(&person.store().unwrap()).unwrap());
+        }
+        assert!(all.iter().any(|(what, _)| *what == "box_id") && all.len() > 100, "{} secrets", all.len());
+        let files = logs::files(self.folder.path()).unwrap();
+        assert!(files.len() > 10, "{files:?}");
+        for file in files {
+            let log = std::fs::read_to_string(&file).unwrap();
+            assert_eq!(logs::told(&log, &all, logs::LONG), Vec::<String>::new(), "in {}", file.display());
         }
     }
 

@@ -13,7 +13,7 @@ use veilpost_tests::{
 #[test]
 fn two_people_exchange_texts_and_a_file_and_a_link_works_once() {
     let _alone = alone();
-    let scene = Scene::new();
+    let mut scene = Scene::new();
     let sent = scene.bob.json(&["send", "alice", "hello Alice", "--wait", "delivered", "--timeout", "240"]).unwrap();
     assert_eq!(sent.last().unwrap()["state"], "delivered");
     scene.alice.json(&["send", "bob", "hello Bob", "--wait", "stored", "--timeout", "240"]).unwrap();
@@ -40,6 +40,7 @@ fn two_people_exchange_texts_and_a_file_and_a_link_works_once() {
     assert_eq!(known.status.code(), Some(6), "Bob has Alice already");
     assert_eq!(scene.bob.run(&["send", "nobody", "hi"]).unwrap().status.code(), Some(6), "an unknown contact");
     assert_eq!(scene.alice.run(&["daemon"]).unwrap().status.code(), Some(6), "a second daemon on one home");
+    scene.assert_silent_logs();
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Core {
         let wanted = usize::try_from(documents.first()?.params.durable_copies).unwrap_or(usize::MAX).max(1);
         let mut good: Vec<HolderSignature> = Vec::new();
         for signed in signatures {
-            let listed = documents.iter().any(|document| is_mailbox(document, &signed.holder));
+            let listed = documents.iter().any(|document| document.has_mailbox(&signed.holder));
             let new = good.iter().all(|other| other.holder != signed.holder);
             if listed && new && signed.verify(&network, &sealed.id, &content, sealed.expiry) {
                 good.push(*signed);
@@ -83,10 +83,4 @@ impl Core {
         }
         (good.len() >= wanted).then_some(Evidence { expiry: sealed.expiry, signatures: good })
     }
-}
-
-/// True for a mailbox that is up, or that boxes are placed on although it is away.
-fn is_mailbox(document: &Document, id: &NodeId) -> bool {
-    document.mailboxes.iter().any(|mailbox| mailbox.id == *id)
-        || document.placements.iter().any(|placement| placement.mailboxes.contains(id))
 }

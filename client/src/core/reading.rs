@@ -22,7 +22,7 @@ use veilpost_packet::{
     set::SignedSet,
     time::{Tick, Timestamp},
 };
-use veilpost_pki::{Document, Params};
+use veilpost_pki::Params;
 
 /// Boxes beyond the highest seen that are looked for in digests.
 pub(super) const LOOK_AHEAD: u64 = 256;
@@ -117,9 +117,9 @@ impl Core {
         let Ok(signed) = SignedDigest::verify(bytes) else { return };
         let digest = signed.digest();
         let ours = digest.network == document.network && digest.district.0 == 0;
-        // Also of a mailbox that is listed in the document before or after this one: it still has, or has already, boxes.
-        let listed = |document: &Document| document.mailboxes.iter().any(|mailbox| mailbox.id == digest.mailbox);
-        if !ours || !self.documents.iter().any(listed) {
+        // Also of a mailbox of the document before or after this one, which still has, or has already, boxes; and of one that is
+        // away, whose other holders have them.
+        if !ours || !self.documents.iter().any(|document| document.has_mailbox(&digest.mailbox)) {
             return;
         }
         let params = &document.params;
@@ -166,14 +166,19 @@ impl Core {
         self.next_housekeeping = now;
     }
 
-    /// What to ask the entry for in place of a Loop: digests that are missing, then sets.
+    /// What to ask the entry for in place of a Loop: digests that are missing, those of mailboxes that are silent, then sets.
     pub(super) fn next_want(&mut self, now: Timestamp, params: &Params) -> Option<Want> {
         let pace = Pace(params.hurry);
         for (mailbox, first, last) in self.tracker.take_vain(now, pace) {
             self.sets.fill(now, mailbox, first.start(params.tick)..=last.start(params.tick), params);
             self.next_housekeeping = now;
         }
-        self.tracker.next_want(now, pace).or_else(|| self.sets.next_want(now, params))
+        if let Some(want) = self.tracker.next_want(now, pace) {
+            return Some(want);
+        }
+        let oldest = Tick::at(now - params.digest_history, params.tick);
+        let placed = |mailbox: &NodeId| self.documents.iter().any(|document| document.has_mailbox(mailbox));
+        self.tracker.next_silent(now, oldest, pace, placed).or_else(|| self.sets.next_want(now, params))
     }
 
     /// A part of a set as the entry handed it out.
@@ -183,11 +188,13 @@ impl Core {
         let part = signed.into_part();
         let pace = Pace(document.params.hurry);
         let ours = part.head.network == document.network && part.head.district.0 == 0;
+        // It counts as here before its hits are looked at: the windows that they move look for its other tags in what is here.
         if ours
             && self.sets.handle(now, &part, pace)
-            && let Err(error) = self.handle_hits(now, part.tags, Some(pace))
+            && let Err(error) = self.handle_hits(now, part.tags.clone(), Some(pace))
         {
-            tracing::error!(%error, "what a set named could not be kept");
+            self.sets.take_back(now, &part, pace);
+            tracing::error!(%error, "what a set named could not be kept; it is asked for again");
         }
     }
 

@@ -13,7 +13,7 @@ use veilpost_packet::{
     ids::{DocumentHash, NodeId, SessionAddress},
     random,
     sphinx::SphinxSecret,
-    time::Timestamp,
+    time::{Tick, Timestamp},
 };
 use veilpost_pki::Document;
 
@@ -44,6 +44,7 @@ impl Core {
             self.guards.handle_reached(&entry);
             if let Some(document) = &self.document {
                 connection.clocks = Some(Clocks::start(now, &document.params, &mut self.rng));
+                self.tracker.handle_connected(Tick::at(now, document.params.tick));
             }
             self.push_event(Event::Connection(true));
         }

@@ -84,6 +84,7 @@ mod keeping;
 mod people;
 mod restarting;
 mod sets;
+mod silence;
 mod storing;
 mod succession;
 mod world;

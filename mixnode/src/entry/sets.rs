@@ -92,9 +92,10 @@ impl SetCache {
         sets.filter(|(_, set)| set.parts.len() == usize::from(set.of)).flat_map(|(_, set)| set.parts.values())
     }
 
-    /// Forgets the mailboxes that no known document lists.
+    /// Forgets the mailboxes that no known document lists or places boxes on. One that is away stays: who was away too has still to
+    /// learn what it named.
     pub fn forget_others(&mut self, documents: &Documents) {
-        self.mailboxes.retain(|id, _| documents.iter().any(|document| document.relay(id).is_some()));
+        self.mailboxes.retain(|id, _| documents.iter().any(|document| document.has_mailbox(id)));
     }
 }
 

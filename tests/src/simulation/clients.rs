@@ -222,6 +222,7 @@ impl Simulation {
                 client.core().handle_connected(local, &session, entry);
                 (client.failures, client.wait) = (0, BACKOFF.0);
                 client.link = Some(Link { session, relay: at, address });
+                self.ledger.session(&address);
                 self.touch(Who::Relay(at));
             }
             None => {

@@ -10,15 +10,22 @@
 //! | `council` | authorities |
 //! | `node` | what relays and mailboxes have in common: disk, clock, documents, keys |
 //! | `relays` | mixes, entries, mailboxes |
+//! | `hostile` | mailboxes that do not keep their word |
+//! | `ledger` | what passed by that no log may tell |
 //! | `clients` | clients and their people |
 
 mod clients;
 mod council;
+mod hostile;
+mod ledger;
 mod node;
 mod relays;
 
+pub use hostile::Nature;
+
 use clients::Client;
 use council::Member;
+use ledger::Ledger;
 use node::Node;
 use rand::Rng;
 use relays::{MailboxNode, Relay};
@@ -188,6 +195,7 @@ pub struct Simulation {
     failed: Vec<(Epoch, usize, String)>,
     signed: BTreeMap<(Epoch, usize), [u8; HASH]>,
     lost_keys: u64,
+    ledger: Ledger,
     trace: [u8; 32],
     traced: u64,
 }
@@ -234,6 +242,7 @@ impl Simulation {
             failed: Vec::new(),
             signed: BTreeMap::new(),
             lost_keys: 0,
+            ledger: Ledger::default(),
             trace: [0; 32],
             traced: 0,
             setup,
@@ -308,6 +317,11 @@ impl Simulation {
     /// Packets that came to a node without a key for them.
     pub fn lost_keys(&self) -> u64 {
         self.lost_keys
+    }
+
+    /// Box ids, tags, secrets and addresses of users that passed by, each with what it is.
+    pub fn private(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        self.ledger.seen()
     }
 
     /// A node's number in the simulation.

@@ -2,6 +2,7 @@
 
 use super::{
     Message, Simulation, Who,
+    hostile::{Nature, Shell},
     node::{Changed, Exchange, Node},
 };
 use rand::Rng as _;
@@ -62,6 +63,7 @@ pub(super) struct MailboxNode {
     /// Other mailboxes that it has a link to, and when it looks again.
     linked: BTreeSet<usize>,
     next_links: Timestamp,
+    shell: Shell,
 }
 
 impl MailboxNode {
@@ -74,6 +76,7 @@ impl MailboxNode {
             listed: false,
             linked: BTreeSet::new(),
             next_links: Timestamp::ZERO,
+            shell: Shell::default(),
         }
     }
 }
@@ -165,6 +168,18 @@ impl Simulation {
         let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
         let store = mailbox.engine.as_mut().map(Mailbox::store_mut).or(mailbox.store.as_mut());
         store.expect("a store is in the engine or beside it").disk_full = full;
+    }
+
+    /// A mailbox's machine dies, and the disk with its boxes, which is empty at the next start.
+    pub fn lose_disk(&mut self, number: usize) {
+        self.kill_node(Who::Mailbox(number), true);
+        self.mailboxes.get_mut(number).expect("a mailbox").store = Some(MemoryStore::default());
+    }
+
+    /// Turns a mailbox bad, or good again.
+    pub fn set_nature(&mut self, number: usize, nature: Nature) {
+        self.mailboxes.get_mut(number).expect("a mailbox").shell = Shell::new(nature);
+        self.touch(Who::Mailbox(number));
     }
 
     /// What a mailbox counted since its process began.
@@ -313,6 +328,7 @@ impl Simulation {
                 let Unwrapped::Deliver { payload, .. } = unwrapped else { return };
                 let opened = payload.open_forward().and_then(|plain| Command::decode(&plain).ok());
                 let Some((surb, command)) = opened else { return };
+                self.ledger.command(&command);
                 let request = Request::check(command, &admission, &mailbox.node.secret());
                 let arrived = Arrived { at: local, epoch, document: named, surb, request };
                 if let Some(engine) = &mut mailbox.engine {
@@ -448,10 +464,11 @@ impl Simulation {
         // A full disk: the same tags are published when there is room.
         let digest = if mailbox.listed { engine.poll_digest(local).unwrap_or_default() } else { None };
         let sets = if mailbox.listed { engine.poll_set(local).unwrap_or_default() } else { Vec::new() };
-        let replies: Vec<_> = std::iter::from_fn(|| engine.poll_reply(local)).collect();
+        mailbox.shell.forget(engine.store_mut());
+        let replies = mailbox.shell.mangle(local, std::iter::from_fn(|| engine.poll_reply(local)).collect());
         let published = engine.next_digest().min(engine.next_set());
         let digest_due = if mailbox.listed { published } else { Timestamp::FAR_FUTURE };
-        let due = engine.next_wake().min(digest_due);
+        let due = engine.next_wake().min(digest_due).min(mailbox.shell.next_wake());
         let reach = if replies.is_empty() { Default::default() } else { mailbox.node.next_nodes(may_go) };
         let any = digest.is_some() || !sets.is_empty();
         let entries = if any { mailbox.node.next_nodes(|_, to| to == Place::Entry) } else { BTreeSet::new() };

@@ -61,3 +61,27 @@ fn a_client_that_was_away_gets_the_sets_from_an_entry_whose_process_is_new() {
     }
     assert!(comes_back_and_reads_all(&mut simulation));
 }
+
+/// Eighteen epochs, so that the dead one has left the document long before.
+#[test]
+fn a_client_that_was_away_for_minutes_reads_what_a_mailbox_named_that_has_died_meanwhile() {
+    for dead in 0..3 {
+        let mut simulation = Simulation::new(Setup { mailboxes: 3, ..small(69) });
+        let (bob, _) = simulation.befriend(0, 1);
+        simulation.disconnect(1);
+        for number in 0..8 {
+            let now = simulation.now();
+            simulation.client(0).send_text(now, &bob, &number.to_string()).unwrap();
+        }
+        assert!(sends_all(&mut simulation, 0));
+        // Named, and nobody is there who could tell what waits.
+        run_epochs(&mut simulation, 2);
+        simulation.disconnect(0);
+        simulation.kill_node(Who::Mailbox(dead), true);
+        run_epochs(&mut simulation, 16);
+        let listed = simulation.made().last().unwrap().mailboxes.len();
+        assert_eq!(listed, 2);
+        simulation.connect(1);
+        assert!(receives(&mut simulation, 1, 8), "without mailbox {dead}");
+    }
+}

@@ -8,7 +8,7 @@ use veilpost_packet::{
     random::{EngineRng, seeded},
     time::Epoch,
 };
-use veilpost_tests::simulation::{Setup, Simulation, Who};
+use veilpost_tests::simulation::{Nature, Setup, Simulation, Who};
 
 /// What was done to the network, to be undone.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +23,8 @@ enum Fault {
     Barred(Who),
     /// A mailbox whose disk is full.
     Full(usize),
+    /// A mailbox whose disk is so slow that its answers are late.
+    Slow(usize),
     /// A client without a network.
     Offline(usize),
 }
@@ -32,7 +34,7 @@ impl Fault {
         match self {
             Self::Down(all) | Self::Cut(all, _) => all.clone(),
             Self::Skewed(who) | Self::Barred(who) => vec![*who],
-            Self::Full(mailbox) => vec![Who::Mailbox(*mailbox)],
+            Self::Full(mailbox) | Self::Slow(mailbox) => vec![Who::Mailbox(*mailbox)],
             Self::Offline(client) => vec![Who::Client(*client)],
         }
     }
@@ -48,6 +50,9 @@ const CALM: u64 = 15;
 const STORM_MAX: u64 = 3;
 /// Epochs from the beginning of one storm to that of the next at least.
 const STORM_EVERY: u64 = 10;
+/// Epochs from the loss of one mailbox's disk to that of the next at least: by then all has been copied that the first one had. Of
+/// two disks that die at one time nothing is promised.
+const LOSS_EVERY: u64 = 30;
 
 /// Draws faults, and takes them back.
 struct Chaos {
@@ -56,6 +61,8 @@ struct Chaos {
     on: Vec<(u64, Fault)>,
     /// No storm over the authorities before this epoch.
     fair: u64,
+    /// No disk is lost before this epoch.
+    safe: u64,
     setup: Setup,
     counts: BTreeMap<&'static str, u32>,
 }
@@ -63,7 +70,7 @@ struct Chaos {
 impl Chaos {
     fn new(setup: &Setup) -> Self {
         let rng = seeded([setup.seed as u8; 32]);
-        Self { rng, on: Vec::new(), fair: 0, setup: setup.clone(), counts: BTreeMap::new() }
+        Self { rng, on: Vec::new(), fair: 0, safe: 0, setup: setup.clone(), counts: BTreeMap::new() }
     }
 
     fn mixes(&self) -> usize {
@@ -116,7 +123,7 @@ impl Chaos {
 
     fn begin(&mut self, simulation: &mut Simulation, epoch: u64) -> Option<()> {
         let until = epoch + self.rng.random_range(1..=FAULT_MAX);
-        let (name, until, fault) = match self.rng.random_range(0..16) {
+        let (name, until, fault) = match self.rng.random_range(0..20) {
             0 | 1 => ("authority down", until, Fault::Down(vec![self.healthy(Who::Authority(0), 2)?])),
             2 => {
                 let who = self.healthy(Who::Authority(0), 2)?;
@@ -176,7 +183,28 @@ impl Chaos {
                 simulation.fill_disk(mailbox, true);
                 ("disk full", until, Fault::Full(mailbox))
             }
-            14 => ("client down", until, Fault::Down(vec![self.healthy(Who::Client(0), 2)?])),
+            14 => {
+                let Who::Mailbox(mailbox) = self.healthy(Who::Mailbox(0), 1)? else { return None };
+                let late = SECOND.mul_f64(self.rng.random_range(1.0..30.0));
+                simulation.set_nature(mailbox, Nature::Slow(late));
+                ("disk slow", until, Fault::Slow(mailbox))
+            }
+            15 => {
+                let one = self.healthy(Who::Mailbox(0), 2)?;
+                let most = self.rng.random_range(1..self.setup.mailboxes);
+                let others: Vec<_> = self.of_kind(one).choose_multiple(&mut self.rng, most).copied().collect();
+                ("links of a mailbox cut", until, Fault::Cut(vec![one], others))
+            }
+            16 => {
+                let Who::Mailbox(mailbox) = self.healthy(Who::Mailbox(0), 1).filter(|_| epoch >= self.safe)? else {
+                    return None;
+                };
+                self.safe = epoch + LOSS_EVERY;
+                simulation.lose_disk(mailbox);
+                ("disk lost", epoch + 1, Fault::Down(vec![Who::Mailbox(mailbox)]))
+            }
+            17 => ("mailbox down", until, Fault::Down(vec![self.healthy(Who::Mailbox(0), 1)?])),
+            18 => ("client down", until, Fault::Down(vec![self.healthy(Who::Client(0), 2)?])),
             _ => {
                 let Who::Client(client) = self.healthy(Who::Client(0), 2)? else { return None };
                 simulation.disconnect(client);
@@ -218,6 +246,7 @@ fn undo(simulation: &mut Simulation, fault: Fault) {
         Fault::Skewed(who) => simulation.set_skew(who, 0),
         Fault::Barred(who) => simulation.set_admitted(who, true),
         Fault::Full(mailbox) => simulation.fill_disk(mailbox, false),
+        Fault::Slow(mailbox) => simulation.set_nature(mailbox, Nature::Honest),
         Fault::Offline(client) => simulation.connect(client),
     }
 }
@@ -225,6 +254,8 @@ fn undo(simulation: &mut Simulation, fault: Fault) {
 /// What a run came to.
 #[derive(Debug, Default)]
 struct Outcome {
+    /// Faults, by name.
+    faults: BTreeMap<&'static str, u32>,
     trace: [u8; 32],
     /// Epochs that no document was made for, the longest row of them.
     failed: u64,
@@ -236,7 +267,7 @@ struct Outcome {
     epochs: u64,
 }
 
-/// Four people write to each other, two messages an epoch, while faults come and go until `calm`; gives up at `last`.
+/// People write to each other, two messages an epoch, while faults come and go until `calm`; gives up at `last`.
 fn suffer(setup: Setup, calm: u64, last: u64) -> Outcome {
     let mut simulation = Simulation::new(setup.clone());
     let mut names = BTreeMap::new();
@@ -291,16 +322,19 @@ fn suffer(setup: Setup, calm: u64, last: u64) -> Outcome {
     let gaps = || made.windows(2).map(|pair| pair[1] - pair[0] - 1);
     (outcome.failed, outcome.longest) = (gaps().sum(), gaps().max().unwrap_or(0));
     (outcome.trace, outcome.sent) = (simulation.trace(), sent.len());
+    outcome.faults = chaos.counts;
     outcome
 }
 
 #[test]
 fn three_hundred_epochs_of_faults_lose_and_repeat_no_message_and_never_make_two_documents() {
-    let outcome = suffer(large(70), 285, 360);
+    let outcome = suffer(Setup { mailboxes: 5, clients: 6, ..large(71) }, 285, 360);
     assert!(outcome.sent > 500 && outcome.failed > 0, "old documents were in use: {outcome:?}");
     assert!(outcome.longest <= 4, "documents are made again as soon as a storm is over: {outcome:?}");
     assert!(outcome.silent <= 10, "messages arrive in every ten epochs: {outcome:?}");
     assert!(outcome.epochs >= 300, "{outcome:?}");
+    let mailboxes = ["mailbox down", "power cut", "disk full", "disk slow", "disk lost", "links of a mailbox cut"];
+    assert!(mailboxes.iter().all(|fault| outcome.faults.get(fault).is_some_and(|count| *count >= 3)), "{outcome:?}");
 }
 
 #[test]

@@ -5,6 +5,8 @@ mod absence;
 mod admission;
 mod epochs;
 mod faults;
+mod hostile;
+mod logs;
 
 use rand::Rng;
 use std::{collections::BTreeSet, time::Duration};

@@ -134,3 +134,21 @@ fn what_sets_named_is_asked_for_in_another_order_than_it_was_named() {
     let order: Vec<_> = bob.fetches.values().filter(due).map(|fetch| fetch.due).collect();
     assert!(order.len() > 3 && !order.is_sorted(), "{order:?}");
 }
+
+#[test]
+fn sets_whose_hits_the_disk_does_not_take_are_asked_for_again() {
+    let mut world = away(2);
+    world.steps(4);
+    let disk = |world: &World, takes: &str| {
+        world.people[1].store.connection().execute_batch(&format!("PRAGMA query_only = {takes}")).unwrap();
+    };
+    disk(&world, "ON");
+    // All that is wanted comes at once, as no time passes.
+    (0..30).for_each(|_| world.hand_out_sets());
+    let refused = world.people[1].sets.wanted();
+    assert!(refused > 3, "those that named no box of ours are here: {refused}");
+    disk(&world, "OFF");
+    live(&mut world, 200);
+    assert_eq!(texts(&world), TEXTS);
+    assert!(world.people[1].sets.wanted() <= 3);
+}

@@ -78,6 +78,11 @@ impl Mailbox {
         }
     }
 
+    /// The entry has nothing of it.
+    pub(super) fn forget_history(&mut self) {
+        self.history.clear();
+    }
+
     fn set(&self, params: &Params, what: Wanted, number: u32) -> (Vec<BoxTag>, Period) {
         let held =
             self.boxes.values().filter(|sealed| what == Wanted::Hours || sealed.expiry.0 == number + params.box_days);
