@@ -14,7 +14,9 @@
 //! reader who is away keeps its writer from going on to the next, and the ratchet stands still as well.
 
 use super::{
-    Core, CoreError, parcel,
+    Core, CoreError,
+    holding::Patience,
+    parcel,
     work::{BoxUse, Work},
 };
 use crate::{
@@ -212,7 +214,7 @@ impl Work<'_> {
                 self.remove_stream(stream.id)?;
             } else if all.len() - at > most || stream.ended.is_some_and(|ended| ended < oldest) {
                 // What waits for a hole down there waits in vain.
-                self.open_held(contact, Timestamp::FAR_FUTURE)?;
+                self.open_held(contact, Patience::Over)?;
                 self.remove_stream(stream.id)?;
             }
         }

@@ -77,6 +77,8 @@ pub(super) struct Effects {
 pub(super) struct Work<'a> {
     pub tx: &'a Connection,
     pub now: Timestamp,
+    /// The clock of time online.
+    pub online: Duration,
     pub rng: &'a mut EngineRng,
     pub network: NetworkId,
     pub params: &'a Params,

@@ -1,0 +1,3 @@
+-- The clock of time online (`core::online`) at which a box came whose content is kept, because its message is not whole or
+-- waits for earlier ones. What waits since before there was this clock waits from the clock's beginning on.
+ALTER TABLE fetches ADD COLUMN kept_ms INTEGER NOT NULL DEFAULT 0;
