@@ -20,6 +20,7 @@ use crate::{
     signal::{self, CHAINS_KEPT},
     store::{
         contacts::ContactId,
+        messages,
         streams::{self, FetchKey, Stream, StreamId, StreamKind},
     },
 };
@@ -146,7 +147,13 @@ impl Work<'_> {
                             let end = first.saturating_add(u64::from(parts));
                             self.follow_successor(contact, stream.id, end, uuid, &seed)?;
                         }
-                        Ok(message) => self.apply(contact, message)?,
+                        Ok(message) => {
+                            let uuid = message.uuid;
+                            self.apply(contact, message)?;
+                            if !stream.former {
+                                messages::set_position(self.tx, contact, uuid, position)?;
+                            }
+                        }
                         Err(_) => read = Read::Bad,
                     }
                 }

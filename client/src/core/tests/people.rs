@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::{
-    arq::GETS_MAX,
+    arq::{BROKEN_MAX, GETS_MAX},
     content::{Body, Manifest, StreamSeed, Uuid},
     core::{online::OnlineClock, reading::late_wait},
     store::{
@@ -216,6 +216,35 @@ fn the_clock_of_time_online_goes_on_after_a_restart_where_it_was_a_minute_before
     let bob = Core::new(at(800), two.bob.into_store(), authorities, rng).unwrap();
     assert!(bob.online.total() > Duration::from_secs(430), "{:?}", bob.online);
     assert!(bob.online.total() <= Duration::from_secs(490), "{:?}", bob.online);
+}
+
+#[test]
+fn a_get_whose_answer_was_lost_with_the_link_is_asked_again_over_the_next_and_four_do_not_count() {
+    let mut two = Two::new();
+    let document = document(1, &[holder().node_id()], &two.bob.authorities);
+    two.bob.handle_document(NOW, &document.bytes()).unwrap();
+    let sealed = two.alice_writes(NOW, "waits");
+    two.bob.handle_hits(NOW, vec![BoxTag::of(&sealed.id)], None).unwrap();
+    let key = two.bob.fetches.values().find(|fetch| fetch.id == sealed.id).unwrap().key;
+    let mut now = NOW;
+    for asked in 1..=BROKEN_MAX + 1 {
+        let session = two.bob.new_session();
+        two.bob.handle_connected(now, &session, document.entries[0].id);
+        while two.bob.fetches[&key].retry.asked < asked {
+            now = now + Duration::from_secs(1);
+            while let Some(job) = two.bob.poll_job(now) {
+                two.bob.handle_built(job.run());
+            }
+            while two.bob.poll_frame(now).is_some() {}
+        }
+        let under_way = |bob: &Core| bob.in_flight.values().any(|flight| matches!(flight.purpose, Purpose::Get(..)));
+        assert!(under_way(&two.bob));
+        let lost = two.bob.counters.lost;
+        two.bob.handle_disconnected();
+        assert!(!under_way(&two.bob) && two.bob.counters.lost > lost);
+        let retry = two.bob.fetches[&key].retry;
+        assert_eq!((retry.broken, retry.tries), if asked > BROKEN_MAX { (BROKEN_MAX, 1) } else { (asked, 0) });
+    }
 }
 
 #[test]
