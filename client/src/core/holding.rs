@@ -85,6 +85,7 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// By the clock on the wall.
     fn longest_wait(&self) -> Duration {
         self.params.day.saturating_mul(self.params.box_days.saturating_mul(LIVES))
     }

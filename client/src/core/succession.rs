@@ -193,7 +193,7 @@ impl Work<'_> {
         let all = streams::all_of_contact(self.tx, contact, StreamKind::MessagesOut)?;
         let newest = all.last().map_or(0, |newest| newest.number);
         for stream in all.iter().filter(|stream| stream.ended.is_some()) {
-            // Only receipts can be left there, which nobody has come for while thousands of boxes went by.
+            // Only receipts can be left there, and their reader has heard of later boxes.
             let far = newest.saturating_sub(stream.number) >= STREAMS_MAX;
             if far || successors::is_idle(self.tx, stream.id)? {
                 self.remove_stream(stream.id)?;
