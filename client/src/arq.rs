@@ -44,6 +44,8 @@ const RESUME_MEAN: Duration = Duration::from_secs(60);
 /// Askings of one box in all, whatever restarts happen in between. A mailbox that watches the network needs about 60 askings
 /// of one id to find the asker (ARCHITECTURE.md); this stays far below.
 pub const GETS_MAX: u32 = 20;
+/// Askings of one box on top of those, in place of such whose answer could not come because the link broke.
+pub const BROKEN_MAX: u32 = 4;
 
 /// How much faster than in a real network the fixed gaps run (`Params::hurry`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +135,8 @@ pub struct GetRetry {
     /// Askings of this process. What an earlier one asked for was most likely lost with it, and says nothing against the
     /// mailbox: so the quick tries begin anew.
     pub tries: u32,
+    /// Askings of this process that are made up for, since their answers were lost with the link.
+    pub broken: u32,
     /// Some asking was answered.
     pub answered: bool,
     /// When to ask next, in an upkeep tick. `None`: the first asking waits for the get clock, or nothing is left to do.
@@ -142,30 +146,50 @@ pub struct GetRetry {
 impl GetRetry {
     /// A box that was named by a digest.
     pub fn new() -> Self {
-        Self { asked: 0, tries: 0, answered: false, next: None }
+        Self { asked: 0, tries: 0, broken: 0, answered: false, next: None }
     }
 
     /// A box that was asked for by a process that has ended: its answer is lost with that process, so it is asked for again.
     pub fn resumed(asked: u32, now: Timestamp, rng: &mut EngineRng, pace: Pace) -> Self {
         let again = pace.gap(rng, Duration::ZERO, RESUME_MEAN);
-        Self { asked, tries: 0, answered: false, next: (0 < asked && asked < GETS_MAX).then_some(now + again) }
+        let next = (0 < asked && asked < GETS_MAX).then_some(now + again);
+        Self { asked, next, ..Self::new() }
     }
 
     /// It was asked for.
     pub fn handle_sent(&mut self, now: Timestamp, rng: &mut EngineRng, pace: Pace) {
         self.asked = self.asked.saturating_add(1);
         self.tries = self.tries.saturating_add(1);
+        let counted = self.counted();
         let (floor, mean) = if self.tries < QUICK_GETS {
             (REPEAT_GAP_FLOOR, REPEAT_GAP_MEAN)
-        } else if self.asked < HELD_GETS {
+        } else if counted < HELD_GETS {
             HELD_GET_GAP
-        } else if self.asked < PATIENT_GETS {
+        } else if counted < PATIENT_GETS {
             (Duration::ZERO, SLOW_GET_MEAN)
         } else {
             (Duration::ZERO, LAST_GET_MEAN)
         };
         let gap = pace.gap(rng, floor, mean);
-        self.next = if self.answered || self.asked >= GETS_MAX { None } else { Some(now + gap) };
+        self.next = if self.answered || counted >= GETS_MAX { None } else { Some(now + gap) };
+    }
+
+    /// Askings that say something against whoever was asked.
+    fn counted(&self) -> u32 {
+        self.asked.saturating_sub(self.broken)
+    }
+
+    /// The link broke while the answer to an asking of `sent` was still to come. It is asked for again as after a restart; some
+    /// such askings are made up for, so that a link which breaks often does not use up what there is. Beyond those each counts
+    /// and keeps its gap, or such a link would soon have a mailbox see too many.
+    pub fn handle_broken(&mut self, sent: Timestamp, rng: &mut EngineRng, pace: Pace) {
+        let again = sent + pace.gap(rng, Duration::ZERO, RESUME_MEAN);
+        if self.answered || self.tries == 0 || self.broken >= BROKEN_MAX {
+            return;
+        }
+        self.broken += 1;
+        self.tries -= 1;
+        self.next = Some(self.next.map_or(again, |next| next.min(again)));
     }
 
     /// Any answer came. One time in eight the planned repeat stays.
@@ -317,6 +341,34 @@ mod tests {
     }
 
     #[test]
+    fn a_get_whose_answer_a_broken_link_lost_does_not_count_as_a_try_four_times() {
+        let (mut rng, mut get) = (seeded([7; 32]), GetRetry::new());
+        for broken in 1..=BROKEN_MAX {
+            get.handle_sent(START, &mut rng, REAL);
+            get.handle_broken(START, &mut rng, REAL);
+            assert_eq!((get.asked, get.tries, get.counted()), (broken, 0, 0));
+            assert!(get.next.unwrap() < START + RESUME_MEAN * 20);
+        }
+        get.handle_sent(START, &mut rng, REAL);
+        let next = get.next;
+        get.handle_broken(START, &mut rng, REAL);
+        assert_eq!((get.tries, get.counted(), get.next), (1, 1, next), "the fifth counts and keeps its gap");
+        // The last asking of all, and its answer was lost: there is another one.
+        let mut last = GetRetry { asked: GETS_MAX - 1, ..GetRetry::new() };
+        last.handle_sent(START, &mut rng, REAL);
+        assert!(last.is_finished());
+        last.handle_broken(START, &mut rng, REAL);
+        assert!(!last.is_finished());
+        // What was answered is not asked for again.
+        let mut answered = GetRetry::new();
+        answered.handle_sent(START, &mut rng, REAL);
+        answered.answered = true;
+        let before = answered;
+        answered.handle_broken(START, &mut rng, REAL);
+        assert_eq!(answered, before);
+    }
+
+    #[test]
     fn after_a_restart_the_quick_tries_begin_anew() {
         let mut rng = seeded([6; 32]);
         let mut get = GetRetry::resumed(HELD_GETS, START, &mut rng, REAL);
@@ -336,18 +388,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn restarts_do_not_raise_the_number_of_askings(restarts in proptest::collection::vec(any::<bool>(), 1..200), seed: [u8; 32]) {
-            let (mut rng, mut get, mut sent) = (seeded(seed), GetRetry::new(), 0);
-            for restart in restarts {
-                if restart {
-                    get = GetRetry::resumed(get.asked, START, &mut rng, REAL);
-                }
-                if !get.is_finished() {
-                    get.handle_sent(START, &mut rng, REAL);
-                    sent += 1;
+        fn neither_restarts_nor_broken_links_raise_the_number_of_askings(events in proptest::collection::vec(0..4u8, 1..200), seed: [u8; 32]) {
+            let (mut rng, mut get, mut sent, mut broken) = (seeded(seed), GetRetry::new(), 0, false);
+            for event in events {
+                match event {
+                    0 => get = GetRetry::resumed(get.asked, START, &mut rng, REAL),
+                    1 => {
+                        get.handle_broken(START, &mut rng, REAL);
+                        broken = true;
+                    }
+                    _ if !get.is_finished() => {
+                        get.handle_sent(START, &mut rng, REAL);
+                        sent += 1;
+                    }
+                    _ => {}
                 }
             }
-            prop_assert!(sent <= GETS_MAX, "{}", sent);
+            prop_assert!(sent <= GETS_MAX + if broken { BROKEN_MAX } else { 0 }, "{}", sent);
         }
 
         #[test]

@@ -174,6 +174,8 @@ impl Work<'_> {
         if ours.is_some_and(|ours| ours.number == told.heard.0) {
             self.successor_known(contact)?;
         }
+        self.settle_heard(contact, told.heard)?;
+        self.receipt_again(contact, &told.waiting)?;
         self.fetch_messages(contact, &told)?;
         for (uuid, boxes) in told.files {
             // One whose manifest is not here yet is told of again tomorrow.

@@ -13,25 +13,40 @@
 //! ```
 //! Positions run on through a pair's streams (`succession`), so a hole in one holds back what the next one brings.
 
-use super::{CoreError, parcel, reading::Read, work::Work};
+use super::{CoreError, keeping::RENEWALS_MAX, parcel, reading::Read, work::Work};
 use crate::{
+    arq::GETS_MAX,
     content::{Body, Message},
     signal::{self, CHAINS_KEPT},
     store::{
         contacts::ContactId,
+        messages,
         streams::{self, FetchKey, Stream, StreamId, StreamKind},
     },
 };
 use std::{ops::Range, time::Duration};
-use veilpost_packet::time::Timestamp;
 
-/// How long a message waits for earlier ones. What brings those (late hits, repeated Gets, Wants, boxes that are sent again)
-/// takes 10 minutes on average and nearly never two hours (`arq::HELD_GETS`); a box that is lost for good must not silence a contact.
+/// How long a message waits for earlier ones, by the clock of time online (`online`). What brings those (late hits, repeated
+/// Gets, Wants, boxes that are sent again) takes 10 minutes on average and nearly never two hours (`arq::HELD_GETS`); a box that
+/// is lost for good must not silence a contact.
 const HOLD: Duration = Duration::from_secs(7_200);
-/// How long if one of those was named by a digest: it is there, and its mailbox is away. Better a day late than one lost.
+/// How long if one of those was named by a digest: it is there, and its mailbox is away. Better a day late than one lost. One
+/// that was asked for in vain as often as any is (`arq::GETS_MAX`) will not come any more.
 const HOLD_NAMED: Duration = Duration::from_secs(86_400);
+/// Lives of a box, with all its renewals, after which a message waits no longer by the clock on the wall, however little its
+/// reader was online: what is missing was written before it, and lies on no mailbox any more.
+const LIVES: u32 = RENEWALS_MAX + 1;
 /// Beginnings of chains that are remembered: those that are kept, and the one before, which bounds where the oldest begins.
 const BEGINNINGS: usize = CHAINS_KEPT + 1;
+
+/// Whether what would drop a chain waits for the boxes that may need it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// It waits its time.
+    Waits,
+    /// Those will not come any more.
+    Over,
+}
 
 /// What became of a message.
 enum Opened {
@@ -48,31 +63,35 @@ impl Work<'_> {
         let Some(contact) = stream.contact else { return Ok(Read::Bad) };
         let Ok(piece) = parcel::Piece::read(content) else { return Ok(Read::Bad) };
         let Some(first) = key.index.checked_sub(u64::from(piece.part)) else { return Ok(Read::Bad) };
-        streams::set_done(self.tx, key, Some(content))?;
-        let overdue = self.now - self.params.hurry(HOLD);
-        let read = match self.open_whole(stream, contact, first, piece.parts, overdue)? {
+        streams::keep_content(self.tx, key, content, self.online)?;
+        let read = match self.open_whole(stream, contact, first, piece.parts, Patience::Waits)? {
             Opened::Done(read) => read,
             Opened::Incomplete | Opened::Waits => Read::Good,
         };
-        self.open_held(contact, overdue)?;
+        self.open_held(contact, Patience::Waits)?;
         Ok(read)
     }
 
     /// Messages that have waited for too long.
     pub(super) fn open_overdue(&mut self) -> Result<(), CoreError> {
-        let overdue = self.now - self.params.hurry(HOLD);
-        for id in streams::kept_since(self.tx, overdue)? {
+        let overdue = self.online.checked_sub(self.params.hurry(HOLD));
+        for id in streams::kept_since(self.tx, overdue, self.now - self.longest_wait())? {
             let stream = streams::by_id(self.tx, id)?;
             if let (StreamKind::MessagesIn, Some(contact)) = (stream.kind, stream.contact) {
-                self.open_held(contact, overdue)?;
+                self.open_held(contact, Patience::Waits)?;
                 self.move_windows(&stream)?;
             }
         }
         Ok(())
     }
 
-    /// Opens whole messages that need not wait any more, or were named before `overdue`, in their order.
-    pub(super) fn open_held(&mut self, contact: ContactId, overdue: Timestamp) -> Result<(), CoreError> {
+    /// By the clock on the wall.
+    fn longest_wait(&self) -> Duration {
+        self.params.day.saturating_mul(self.params.box_days.saturating_mul(LIVES))
+    }
+
+    /// Opens whole messages that need not wait any more, in their order.
+    pub(super) fn open_held(&mut self, contact: ContactId, patience: Patience) -> Result<(), CoreError> {
         for stream in streams::all_of_contact(self.tx, contact, StreamKind::MessagesIn)? {
             for (index, content) in streams::all_contents(self.tx, stream.id)? {
                 let Ok(piece) = parcel::Piece::read(&content) else { continue };
@@ -80,7 +99,7 @@ impl Work<'_> {
                     continue;
                 }
                 // Behind one that waits all are of its chain or of later ones.
-                if let Opened::Waits = self.open_whole(&stream, contact, index, piece.parts, overdue)? {
+                if let Opened::Waits = self.open_whole(&stream, contact, index, piece.parts, patience)? {
                     return Ok(());
                 }
             }
@@ -94,7 +113,7 @@ impl Work<'_> {
         contact: ContactId,
         first: u64,
         parts: u8,
-        overdue: Timestamp,
+        patience: Patience,
     ) -> Result<Opened, CoreError> {
         let kept = streams::contents(self.tx, stream.id, first, parts.into())?;
         if kept.len() != usize::from(parts) {
@@ -106,13 +125,10 @@ impl Work<'_> {
         // Streams of before a restart are of sessions that go on no longer: they turn no ratchet that another box needs.
         let turns =
             !stream.former && next.is_some_and(|next| signal::turns_ratchet(self.tx, contact, next).unwrap_or(false));
-        let waited = streams::seen(self.tx, FetchKey { stream: stream.id, index: first })?;
         let position = stream.base.saturating_add(first);
         if turns && let Some(lost) = self.would_lose(contact, position)? {
-            let named = self.any_named(contact, &lost)?;
-            let long = self.now - self.params.hurry(HOLD_NAMED);
-            let overdue = if named { overdue_by(overdue, long) } else { overdue };
-            if waited.is_some_and(|since| since > overdue) {
+            let key = FetchKey { stream: stream.id, index: first };
+            if patience == Patience::Waits && self.has_to_wait(contact, key, &lost)? {
                 return Ok(Opened::Waits);
             }
             // No later turn waits for the same holes.
@@ -132,7 +148,13 @@ impl Work<'_> {
                             let end = first.saturating_add(u64::from(parts));
                             self.follow_successor(contact, stream.id, end, uuid, &seed)?;
                         }
-                        Ok(message) => self.apply(contact, message)?,
+                        Ok(message) => {
+                            let uuid = message.uuid;
+                            self.apply(contact, message)?;
+                            if !stream.former {
+                                messages::set_position(self.tx, contact, uuid, position)?;
+                            }
+                        }
                         Err(_) => read = Read::Bad,
                     }
                 }
@@ -165,10 +187,18 @@ impl Work<'_> {
         Ok(None)
     }
 
-    /// True if a digest has named one of these boxes and it is not here yet.
+    /// Whether the message that begins in this box still waits for boxes among these positions.
+    fn has_to_wait(&self, contact: ContactId, key: FetchKey, lost: &Range<u64>) -> Result<bool, CoreError> {
+        let Some((kept, named)) = streams::waiting_since(self.tx, key)? else { return Ok(false) };
+        let hold = if self.any_named(contact, lost)? { HOLD_NAMED } else { HOLD };
+        let over = named.is_none_or(|named| self.now.since(named) >= self.longest_wait());
+        Ok(!over && self.online.saturating_sub(kept) < self.params.hurry(hold))
+    }
+
+    /// True if a digest has named one of these boxes, and it is not here yet and still asked for.
     fn any_named(&self, contact: ContactId, range: &Range<u64>) -> Result<bool, CoreError> {
         for (stream, part) in self.parts_of(contact, range)? {
-            if streams::any_named(self.tx, stream, part.start, part.end)? {
+            if streams::any_named(self.tx, stream, part.start, part.end, GETS_MAX)? {
                 return Ok(true);
             }
         }
@@ -191,11 +221,6 @@ impl Work<'_> {
         }
         Ok(parts)
     }
-}
-
-/// The later end of the two waits, unless nothing is to wait any more.
-fn overdue_by(overdue: Timestamp, long: Timestamp) -> Timestamp {
-    if overdue == Timestamp::FAR_FUTURE { overdue } else { overdue.min(long) }
 }
 
 /// The sealed messages of a whole payload, unless it is nonsense.

@@ -125,7 +125,7 @@ impl Core {
         let answered = self.transaction(now, |work| {
             let Some(expected) = work.expected_box(key)? else { return Ok(false) };
             let Ok(content) = expected.open(&network, sealed) else { return Ok(false) };
-            streams::set_done(work.tx, key, None)?;
+            streams::set_done(work.tx, key)?;
             work.answer_offer(contact, &content)?;
             Ok(true)
         });

@@ -12,6 +12,7 @@ use super::{CoreError, work::Work};
 use crate::{
     arq::{Pace, PutRetry},
     store::{
+        contacts::ContactId,
         messages::{MessageId, State},
         outbox::{self, OutboxId, Outgoing},
         streams,
@@ -102,6 +103,16 @@ impl Work<'_> {
     pub(super) fn settle_all(&mut self, ids: Vec<OutboxId>) -> Result<(), CoreError> {
         for id in ids {
             outbox::settle(self.tx, id)?;
+            self.effects.settled.push(id);
+        }
+        Ok(())
+    }
+
+    /// A contact has heard of our boxes up to `heard`: the number of a stream of messages, and an index in it. What carries only
+    /// receipts is receipted by nobody, so this ends its renewals; as long as it lives beacons still tell of it.
+    pub(super) fn settle_heard(&mut self, contact: ContactId, heard: (u32, u64)) -> Result<(), CoreError> {
+        for id in outbox::heard(self.tx, contact, heard)? {
+            outbox::end_renewals(self.tx, id)?;
             self.effects.settled.push(id);
         }
         Ok(())

@@ -22,6 +22,7 @@
 //! | `status` | what a person sees |
 //! | `reading` | digests, windows, boxes on their way in |
 //! | `holding` | from boxes to messages, in an order that the session survives |
+//! | `online` | the clock by which it waits |
 //! | `inviting` | invitations made and opened |
 //! | `evidence` | when a box counts as stored, and who said so |
 //! | `asking` | contacts, safety numbers, texts and files to send |
@@ -41,6 +42,7 @@ mod filing;
 mod holding;
 mod inviting;
 mod keeping;
+mod online;
 mod parcel;
 mod reading;
 mod restarting;
@@ -70,6 +72,7 @@ use crate::{
     },
     traffic::Clocks,
 };
+use online::OnlineClock;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
@@ -113,6 +116,7 @@ pub struct Core {
     middle: Vec<NodeId>,
     connection: Option<Connection>,
     connections: u64,
+    online: OnlineClock,
     jobs: u64,
     outbox: BTreeMap<OutboxId, Outgoing>,
     files: Vec<StreamId>,
@@ -160,6 +164,7 @@ impl Core {
         crate::store::account::load(connection)?;
         let tracker = DigestTracker::new(now, &digests::chains(connection)?, digests::tags(connection)?);
         let sets = SetTracker::new(now, crate::store::sets::all(connection)?);
+        let online = OnlineClock::load(connection)?;
         let outbox = outbox::unfinished(connection)?.into_iter().map(|out| (out.id, out)).collect();
         let files = streams::of_kinds(connection, &[StreamKind::FileOut])?.iter().map(|stream| stream.id).collect();
         let mut core = Self {
@@ -172,6 +177,7 @@ impl Core {
             authorities,
             connection: None,
             connections: 0,
+            online,
             jobs: 0,
             outbox,
             files,
@@ -302,6 +308,7 @@ impl Core {
 
     /// Work that waits for time alone: receipts, digests to keep, replies that never came.
     pub fn handle_timers(&mut self, now: Timestamp) {
+        self.count_online(now);
         self.answer_late(now);
         self.follow_documents(now);
         self.forget_stale(now);
@@ -339,7 +346,7 @@ impl Core {
         if kept.is_ok() {
             self.sets.saved();
         }
-        let kept = kept.and_then(|()| self.end_silent_audits(now));
+        let kept = kept.and_then(|()| self.save_online(&params)).and_then(|()| self.end_silent_audits(now));
         if let Err(error) = kept {
             tracing::error!(%error, "housekeeping failed and is tried again");
             self.unsaved_digests = unsaved;
@@ -376,9 +383,9 @@ impl Core {
         run: impl FnOnce(&mut Work<'_>) -> Result<T, CoreError>,
     ) -> Result<T, CoreError> {
         let params = self.document.as_ref().map_or_else(Params::standard, |document| document.params.clone());
-        let (rng, network) = (&mut self.rng, self.authorities.network());
+        let (rng, network, online) = (&mut self.rng, self.authorities.network(), self.online.total());
         let (value, effects) = self.store.transaction(|tx| {
-            let mut work = Work { tx, now, rng, network, params: &params, effects: Effects::default() };
+            let mut work = Work { tx, now, online, rng, network, params: &params, effects: Effects::default() };
             let value = run(&mut work)?;
             Ok::<_, CoreError>((value, work.effects))
         })?;

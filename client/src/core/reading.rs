@@ -2,6 +2,7 @@
 
 use super::{
     ACKS_MAX, Core, CoreError,
+    holding::Patience,
     types::{PendingAck, Preparing},
     work::Work,
 };
@@ -285,6 +286,14 @@ impl Core {
         Ok(self.store.transaction(|tx| streams::set_asked(tx, key, asked))?)
     }
 
+    /// The link broke before the answer to a Get of `sent` came.
+    pub(super) fn handle_get_broken(&mut self, sent: Timestamp, key: FetchKey) {
+        let pace = Pace(self.document.as_ref().map_or(1, |document| document.params.hurry));
+        if let Some(fetch) = self.fetches.get_mut(&key) {
+            fetch.retry.handle_broken(sent, &mut self.rng, pace);
+        }
+    }
+
     pub(super) fn handle_get_answer(
         &mut self,
         now: Timestamp,
@@ -306,7 +315,7 @@ impl Core {
             // Nobody but us acknowledges what we read. One mailbox that says so must not make a message unread for good: the
             // next holder is asked as if nothing had come. Where there is one holder its second word is believed.
             Answer::Gone if !self.is_gone(key, mailbox) => return Ok(()),
-            Answer::Gone => self.store.transaction(|tx| streams::set_done(tx, key, None))?,
+            Answer::Gone => self.store.transaction(|tx| streams::set_done(tx, key))?,
             _ => return Ok(()),
         }
         if let Some(fetch) = self.fetches.get_mut(&key) {
@@ -356,7 +365,7 @@ impl Core {
                 },
             };
             let Ok(content) = content else { return Ok(Read::Unopened) };
-            streams::set_done(work.tx, fetch.key, None)?;
+            streams::set_done(work.tx, fetch.key)?;
             let read = work.read_box(stream, fetch.key, &content)?;
             work.move_windows(stream)?;
             Ok(read)
@@ -489,7 +498,7 @@ impl Work<'_> {
         if stream.is_open_ended() && highest.saturating_sub(cap.index()) + LOOK_AHEAD > SPAN_MAX {
             if let Some(contact) = stream.contact {
                 // What waits for a hole down there waits in vain.
-                self.open_held(contact, Timestamp::FAR_FUTURE)?;
+                self.open_held(contact, Patience::Over)?;
             }
             while cap.index() + SPAN_KEPT < highest {
                 streams::remove_fetch(self.tx, FetchKey { stream: stream.id, index: cap.index() })?;

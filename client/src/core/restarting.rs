@@ -18,6 +18,7 @@
 
 use super::{
     CoreError,
+    holding::Patience,
     reading::Read,
     work::{BoxUse, Event, Work},
 };
@@ -122,7 +123,7 @@ impl Work<'_> {
             restarts::remove(self.tx, contact)?;
             restarts::set_last(self.tx, contact, sent_at, uuid)?;
             // Nothing in there waits for anything any more.
-            self.open_held(contact, Timestamp::FAR_FUTURE)?;
+            self.open_held(contact, Patience::Over)?;
             streams::set_former(self.tx, contact, StreamKind::MessagesIn, self.now)?;
             self.begin_anew(contact, &reader_writes, &writer_writes)?;
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Core,
-    types::{Connection, Session},
+    types::{Connection, Purpose, Session},
     work::Event,
 };
 use crate::traffic::{Clocks, Ready};
@@ -56,8 +56,25 @@ impl Core {
         if self.connection.take().is_some() {
             self.push_event(Event::Connection(false));
         }
+        self.online.stop();
         self.preparing.clear();
         self.acks.clear();
+        self.lose_gets();
+    }
+
+    /// Answers that are still to come were on their way to the session that is over.
+    fn lose_gets(&mut self) {
+        let mut lost = Vec::new();
+        self.in_flight.retain(|_, flight| {
+            if let Purpose::Get(key, _) = flight.purpose {
+                lost.push((flight.sent, key));
+            }
+            !matches!(flight.purpose, Purpose::Get(..))
+        });
+        self.counters.lost += lost.len() as u64;
+        for (sent, key) in lost {
+            self.handle_get_broken(sent, key);
+        }
     }
 
     fn connection_secrets(&mut self, address: SessionAddress, secret: Arc<SphinxSecret>) {

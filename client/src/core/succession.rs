@@ -14,7 +14,9 @@
 //! reader who is away keeps its writer from going on to the next, and the ratchet stands still as well.
 
 use super::{
-    Core, CoreError, parcel,
+    Core, CoreError,
+    holding::Patience,
+    parcel,
     work::{BoxUse, Work},
 };
 use crate::{
@@ -191,7 +193,7 @@ impl Work<'_> {
         let all = streams::all_of_contact(self.tx, contact, StreamKind::MessagesOut)?;
         let newest = all.last().map_or(0, |newest| newest.number);
         for stream in all.iter().filter(|stream| stream.ended.is_some()) {
-            // Only receipts can be left there, which nobody has come for while thousands of boxes went by.
+            // Only receipts can be left there, and their reader has heard of later boxes.
             let far = newest.saturating_sub(stream.number) >= STREAMS_MAX;
             if far || successors::is_idle(self.tx, stream.id)? {
                 self.remove_stream(stream.id)?;
@@ -212,7 +214,7 @@ impl Work<'_> {
                 self.remove_stream(stream.id)?;
             } else if all.len() - at > most || stream.ended.is_some_and(|ended| ended < oldest) {
                 // What waits for a hole down there waits in vain.
-                self.open_held(contact, Timestamp::FAR_FUTURE)?;
+                self.open_held(contact, Patience::Over)?;
                 self.remove_stream(stream.id)?;
             }
         }

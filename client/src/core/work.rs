@@ -77,6 +77,8 @@ pub(super) struct Effects {
 pub(super) struct Work<'a> {
     pub tx: &'a Connection,
     pub now: Timestamp,
+    /// The clock of time online.
+    pub online: Duration,
     pub rng: &'a mut EngineRng,
     pub network: NetworkId,
     pub params: &'a Params,
@@ -97,7 +99,8 @@ impl Work<'_> {
         BoxTerms { district: District(0), class, expiry }
     }
 
-    /// Seals one content into a stream's next box and queues it. A part of a message is kept until its reader has it.
+    /// Seals one content into a stream's next box and queues it. A part of a message is kept until its reader has it; so are
+    /// receipts, or who was away for longer than a box lives would wait for them.
     pub(super) fn seal(
         &mut self,
         stream: StreamId,
@@ -106,7 +109,7 @@ impl Work<'_> {
         message: Option<MessageId>,
         content: &[u8],
     ) -> Result<Outgoing, CoreError> {
-        let kept = message.is_some() || kind == StreamKind::AnswerOut;
+        let kept = matches!(kind, StreamKind::MessagesOut | StreamKind::AnswerOut) || message.is_some();
         self.seal_box(stream, kind, BoxUse { class, message, kept }, content)
     }
 
@@ -269,6 +272,18 @@ impl Work<'_> {
             "INSERT INTO receipts (contact, uuid, due_ms) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
         )?;
         insert.execute((contact.get(), uuid.0, millis(due)))?;
+        Ok(())
+    }
+
+    /// Receipts again what a contact's beacon says that it still waits for, and we have read more than a day ago: the receipt was
+    /// lost, with its box or because it came too late to be opened. Once for each beacon, so that it ends when one has come.
+    pub(super) fn receipt_again(&mut self, contact: ContactId, waiting: &[u64]) -> Result<(), CoreError> {
+        let yesterday = self.now - self.params.day;
+        for position in waiting {
+            if let Some(uuid) = messages::whole_at(self.tx, contact, *position, yesterday)? {
+                self.owe_receipt(contact, uuid)?;
+            }
+        }
         Ok(())
     }
 

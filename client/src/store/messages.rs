@@ -4,6 +4,7 @@ use super::{
     StoreError,
     contacts::{ContactId, millis, time},
     files::FileId,
+    streams::number,
 };
 pub use crate::content::Uuid;
 use rusqlite::{Connection, OptionalExtension as _, Row};
@@ -139,6 +140,35 @@ pub fn by_uuid(
     let mut statement =
         connection.prepare_cached(&format!("{SELECT} WHERE contact = ?1 AND direction = ?2 AND uuid = ?3"))?;
     Ok(statement.query_row((contact.get(), direction.code(), uuid.0), read).optional()?)
+}
+
+/// Keeps at which of the pair's positions a message of a contact came.
+///
+/// # Errors
+/// The database's.
+pub fn set_position(connection: &Connection, contact: ContactId, uuid: Uuid, position: u64) -> Result<(), StoreError> {
+    let mut statement = connection
+        .prepare_cached("UPDATE messages SET position = ?4 WHERE contact = ?1 AND direction = ?2 AND uuid = ?3")?;
+    statement.execute((contact.get(), Direction::In.code(), uuid.0, number(position)))?;
+    Ok(())
+}
+
+/// The message of a contact that came at a position before `time`, if it is whole.
+///
+/// # Errors
+/// The database's.
+pub fn whole_at(
+    connection: &Connection,
+    contact: ContactId,
+    position: u64,
+    time: Timestamp,
+) -> Result<Option<Uuid>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT uuid FROM messages WHERE contact = ?1 AND position = ?2 AND direction = ?3 AND state = ?4
+         AND at_ms < ?5 ORDER BY id DESC LIMIT 1",
+    )?;
+    let of = (contact.get(), number(position), Direction::In.code(), State::Received.code(), millis(time));
+    Ok(statement.query_row(of, |row| row.get(0).map(Uuid)).optional()?)
 }
 
 /// Messages with a number above `after`, oldest first, at most `limit`.

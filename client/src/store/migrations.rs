@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007_sets.sql"),
     include_str!("migrations/0008_successors.sql"),
     include_str!("migrations/0009_restarts.sql"),
+    include_str!("migrations/0010_online.sql"),
 ];
 
 /// Brings the database to the newest format, each step in a transaction of its own.
@@ -69,6 +70,25 @@ mod tests {
         assert_eq!(one("SELECT sum(position) FROM beginnings WHERE contact = 3"), 12);
         assert_eq!(one("SELECT count(*) FROM streams WHERE created_ms = 77 AND number = 0 AND base = 0"), 2);
         assert_eq!(one("SELECT created_ms FROM streams WHERE id = 7"), 0);
+    }
+
+    #[test]
+    fn what_waited_before_there_was_a_clock_of_time_online_waits_from_its_beginning_on() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        for sql in MIGRATIONS.iter().take(9) {
+            connection.execute_batch(sql).unwrap();
+        }
+        connection.pragma_update(None, "user_version", 9).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO streams (id, kind) VALUES (5, 1);
+                 INSERT INTO fetches (stream, box_index, box_id, ack_secret, seen_ms, done, content)
+                     VALUES (5, 4, zeroblob(32), zeroblob(32), 77, 1, x'00');",
+            )
+            .unwrap();
+        migrate(&mut connection).unwrap();
+        let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(one("SELECT kept_ms FROM fetches WHERE seen_ms = 77 AND content IS NOT NULL"), 0);
     }
 
     #[test]

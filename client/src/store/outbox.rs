@@ -133,6 +133,26 @@ pub fn settle(connection: &Connection, id: OutboxId) -> Result<(), StoreError> {
     remove_done(connection, id)
 }
 
+/// Boxes to a contact that are renewed though they are part of no message, are stored, and lie below the index `heard.1` of the
+/// stream of messages with the number `heard.0`, or in an earlier one. The last box of a stream, which names the next, is none
+/// of them.
+pub fn heard(connection: &Connection, contact: ContactId, heard: (u32, u64)) -> Result<Vec<OutboxId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT o.id FROM outbox o JOIN streams s ON s.id = o.stream
+         WHERE s.contact = ?1 AND s.kind = ?2 AND o.message IS NULL AND o.renewal IS NOT NULL AND o.stored = 1
+         AND (s.number < ?3 OR s.number = ?3 AND o.box_index < ?4) AND (s.boxes IS NULL OR o.box_index + 1 < s.boxes)",
+    )?;
+    let kind = StreamKind::MessagesOut as i64;
+    let rows = statement.query_map((contact.get(), kind, heard.0, number(heard.1)), |row| row.get(0).map(OutboxId))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// A box is not renewed any more, and goes when its planned sendings are out and it is not looked up.
+pub fn end_renewals(connection: &Connection, id: OutboxId) -> Result<(), StoreError> {
+    connection.prepare_cached("UPDATE outbox SET renewal = NULL, renew_ms = NULL WHERE id = ?1")?.execute([id.0])?;
+    remove_done(connection, id)
+}
+
 /// The box is not looked up any more.
 pub fn finish_audit(connection: &Connection, id: OutboxId) -> Result<(), StoreError> {
     connection.prepare_cached("UPDATE outbox SET audit_ms = NULL WHERE id = ?1")?.execute([id.0])?;

@@ -306,7 +306,7 @@ pub fn push_fetch(connection: &Connection, fetch: &Fetch) -> Result<(), StoreErr
         number(fetch.key.index),
         fetch.id.as_bytes(),
         fetch.ack_secret.expose(),
-        i64::try_from(fetch.absence.as_millis()).unwrap_or(i64::MAX),
+        whole_millis(fetch.absence),
         fetch.unacked,
         fetch.seen.map(millis),
         fetch.due.map(millis),
@@ -330,11 +330,25 @@ pub fn set_asked(connection: &Connection, key: FetchKey, asked: u32) -> Result<(
     Ok(())
 }
 
-/// The box is here. `content` is kept while its message is not whole.
-pub fn set_done(connection: &Connection, key: FetchKey, content: Option<&[u8]>) -> Result<(), StoreError> {
-    let mut statement =
-        connection.prepare_cached("UPDATE fetches SET done = 1, content = ?3 WHERE stream = ?1 AND box_index = ?2")?;
-    statement.execute((key.stream.0, number(key.index), content))?;
+/// The box is here.
+pub fn set_done(connection: &Connection, key: FetchKey) -> Result<(), StoreError> {
+    let mut statement = connection
+        .prepare_cached("UPDATE fetches SET done = 1, content = NULL WHERE stream = ?1 AND box_index = ?2")?;
+    statement.execute((key.stream.0, number(key.index)))?;
+    Ok(())
+}
+
+/// The box is here, and its content is kept since this instant of the clock of time online.
+pub fn keep_content(
+    connection: &Connection,
+    key: FetchKey,
+    content: &[u8],
+    online: Duration,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE fetches SET done = 1, content = ?3, kept_ms = ?4 WHERE stream = ?1 AND box_index = ?2",
+    )?;
+    statement.execute((key.stream.0, number(key.index), content, whole_millis(online)))?;
     Ok(())
 }
 
@@ -366,20 +380,31 @@ pub fn all_contents(connection: &Connection, stream: StreamId) -> Result<Vec<(u6
     contents(connection, stream, 0, u64::MAX)
 }
 
-/// Streams with kept contents of boxes that were named before `time`.
-pub fn kept_since(connection: &Connection, time: Timestamp) -> Result<Vec<StreamId>, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT DISTINCT stream FROM fetches WHERE content IS NOT NULL AND seen_ms <= ?1")?;
-    let rows = statement.query_map([millis(time)], |row| row.get(0).map(StreamId))?;
+/// Streams with contents that are kept since before `online` by the clock of time online (`None`: it has not gone that far), or
+/// of boxes that were named before `time`.
+pub fn kept_since(
+    connection: &Connection,
+    online: Option<Duration>,
+    time: Timestamp,
+) -> Result<Vec<StreamId>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT stream FROM fetches WHERE content IS NOT NULL AND (kept_ms <= ?1 OR seen_ms <= ?2)",
+    )?;
+    let rows = statement.query_map((online.map(whole_millis), millis(time)), |row| row.get(0).map(StreamId))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// When a box was named.
-pub fn seen(connection: &Connection, key: FetchKey) -> Result<Option<Timestamp>, StoreError> {
+/// Since when a box's content is kept, by the clock of time online, and when the box was named.
+pub fn waiting_since(
+    connection: &Connection,
+    key: FetchKey,
+) -> Result<Option<(Duration, Option<Timestamp>)>, StoreError> {
     let mut statement =
-        connection.prepare_cached("SELECT seen_ms FROM fetches WHERE stream = ?1 AND box_index = ?2")?;
-    let row = statement.query_row((key.stream.0, number(key.index)), |row| optional_time(row, 0));
-    Ok(row.optional()?.flatten())
+        connection.prepare_cached("SELECT kept_ms, seen_ms FROM fetches WHERE stream = ?1 AND box_index = ?2")?;
+    let row = statement.query_row((key.stream.0, number(key.index)), |row| {
+        Ok((Duration::from_millis(row.get::<_, i64>(0)?.unsigned_abs()), optional_time(row, 1)?))
+    });
+    Ok(row.optional()?)
 }
 
 /// How many of the boxes `first .. end` are fetched and opened.
@@ -392,13 +417,19 @@ pub fn count_opened(connection: &Connection, stream: StreamId, first: u64, end: 
     Ok(count.unsigned_abs())
 }
 
-/// True if one of the boxes `first .. end` was named by a digest and is not here yet.
-pub fn any_named(connection: &Connection, stream: StreamId, first: u64, end: u64) -> Result<bool, StoreError> {
+/// True if one of the boxes `first .. end` was named by a digest, is not here yet, and was asked for less than `asked` times.
+pub fn any_named(
+    connection: &Connection,
+    stream: StreamId,
+    first: u64,
+    end: u64,
+    asked: u32,
+) -> Result<bool, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM fetches WHERE stream = ?1 AND box_index >= ?2 AND box_index < ?3
-         AND done = 0 AND seen_ms IS NOT NULL)",
+         AND done = 0 AND seen_ms IS NOT NULL AND asked < ?4)",
     )?;
-    Ok(statement.query_row((stream.0, number(first), number(end)), |row| row.get(0))?)
+    Ok(statement.query_row((stream.0, number(first), number(end), asked), |row| row.get(0))?)
 }
 
 /// Positions at which the newest receiving chains of a contact begin, ascending.
@@ -522,6 +553,10 @@ pub(super) fn optional_time(row: &Row<'_>, column: usize) -> rusqlite::Result<Op
         Some(_) => time(row, column).map(Some),
         None => Ok(None),
     }
+}
+
+fn whole_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 pub(super) fn number(value: u64) -> i64 {

@@ -84,6 +84,8 @@ fn honest_mailboxes_are_never_accused_whoever_reads_and_whatever_is_lost() {
             world.write(0, "Bob", &format!("message {number}"));
             world.steps(50);
         }
+        // What no mailbox has taken is sent again ten minutes later on average.
+        world.steps(200);
         let warnings = world.warnings(0);
         assert!(!warnings.iter().any(|told| told.starts_with("mailbox")), "{warnings:?}");
         assert_eq!(world.read(1).len(), 13, "loss {loss}");

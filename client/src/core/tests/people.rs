@@ -5,8 +5,9 @@ use super::{
     *,
 };
 use crate::{
+    arq::{BROKEN_MAX, GETS_MAX},
     content::{Body, Manifest, StreamSeed, Uuid},
-    core::reading::late_wait,
+    core::{online::OnlineClock, reading::late_wait},
     store::{
         files::MAX_FILE,
         messages::{Kind, State, StoredMessage},
@@ -96,6 +97,13 @@ impl Two {
         }
     }
 
+    /// How many texts Bob has when it is `now`, and he was online for so long in all.
+    fn opens(&mut self, now: Timestamp, online: Duration) -> usize {
+        self.bob.online = OnlineClock::at(online);
+        self.bob.transaction(now, |work| work.open_overdue()).unwrap();
+        received(&self.bob).len()
+    }
+
     /// Texts of `turns` turns of the ratchet, each read by Bob as soon as it is written.
     fn talk(&mut self, turns: std::ops::Range<usize>) {
         for turn in turns {
@@ -126,17 +134,15 @@ fn a_box_that_comes_after_many_turns_of_the_ratchet_still_opens() {
 }
 
 #[test]
-fn what_waits_for_a_lost_box_is_opened_after_two_hours_and_the_next_turns_do_not_wait() {
+fn what_waits_for_a_lost_box_is_opened_after_two_hours_online_and_the_next_turns_do_not_wait() {
     let mut two = Two::new();
     two.alice_writes(NOW, "lost");
     two.talk(0..12);
     let waiting = received(&two.bob).len();
     assert!(waiting < 12, "something waits");
-    let later = NOW + Duration::from_secs(2 * 3_600 + 1);
-    two.bob.transaction(NOW + Duration::from_secs(3_600), |work| work.open_overdue()).unwrap();
-    assert_eq!(received(&two.bob).len(), waiting);
-    two.bob.transaction(later, |work| work.open_overdue()).unwrap();
-    assert_eq!(received(&two.bob).len(), 12);
+    let later = NOW + Duration::from_secs(30 * 86_400);
+    assert_eq!(two.opens(later, Duration::from_secs(7_199)), waiting, "a month of days offline is no wait");
+    assert_eq!(two.opens(NOW, Duration::from_secs(7_200)), 12);
     for turn in 0..12 {
         two.bob_answers(later);
         let sealed = two.alice_writes(later, &format!("later {turn}"));
@@ -146,24 +152,99 @@ fn what_waits_for_a_lost_box_is_opened_after_two_hours_and_the_next_turns_do_not
 }
 
 #[test]
-fn what_waits_for_a_box_that_was_named_waits_for_a_day() {
+fn what_waits_for_a_box_that_was_named_waits_for_a_day_online() {
     let mut two = Two::new();
     let late = two.alice_writes(NOW, "late");
     two.bob.handle_hits(NOW, vec![BoxTag::of(&late.id)], None).unwrap();
     two.talk(0..12);
     let waiting = received(&two.bob).len();
     assert!(waiting < 12, "something waits");
-    let hours = |hours: u64| NOW + Duration::from_secs(hours * 3_600);
-    two.bob.transaction(hours(23), |work| work.open_overdue()).unwrap();
-    assert_eq!(received(&two.bob).len(), waiting);
+    assert_eq!(two.opens(NOW, Duration::from_secs(86_399)), waiting);
     let mut other = Two::new();
     let lost = other.alice_writes(NOW, "lost");
     other.bob.handle_hits(NOW, vec![BoxTag::of(&lost.id)], None).unwrap();
     other.talk(0..12);
-    other.bob.transaction(hours(25), |work| work.open_overdue()).unwrap();
-    assert_eq!(received(&other.bob).len(), 12, "a contact is not silent for longer");
-    deliver(&mut two.bob, hours(23), &late);
+    assert_eq!(other.opens(NOW, Duration::from_secs(86_400)), 12, "a contact is not silent for longer");
+    deliver(&mut two.bob, NOW, &late);
     assert_eq!(received(&two.bob).len(), 13, "nothing is lost");
+}
+
+#[test]
+fn what_was_asked_for_in_vain_as_often_as_can_be_is_waited_for_as_if_it_was_never_named() {
+    let mut two = Two::new();
+    let lost = two.alice_writes(NOW, "lost");
+    two.bob.handle_hits(NOW, vec![BoxTag::of(&lost.id)], None).unwrap();
+    let key = two.bob.fetches.values().find(|fetch| fetch.id == lost.id).unwrap().key;
+    two.talk(0..12);
+    let waiting = received(&two.bob).len();
+    for (asked, opened) in [(GETS_MAX - 1, waiting), (GETS_MAX, 12)] {
+        streams::set_asked(two.bob.store.connection(), key, asked).unwrap();
+        assert_eq!(two.opens(NOW, Duration::from_secs(7_200)), opened, "{asked}");
+    }
+}
+
+#[test]
+fn nothing_waits_longer_than_the_longest_life_of_a_box_however_little_its_reader_is_online() {
+    let mut two = Two::new();
+    let lost = two.alice_writes(NOW, "lost");
+    two.bob.handle_hits(NOW, vec![BoxTag::of(&lost.id)], None).unwrap();
+    two.talk(0..12);
+    let waiting = received(&two.bob).len();
+    let params = Params::standard();
+    // Its first life and two renewals.
+    let end = NOW + params.day * (3 * params.box_days);
+    assert_eq!(two.opens(end - Duration::from_millis(1), Duration::ZERO), waiting);
+    assert_eq!(two.opens(end, Duration::ZERO), 12);
+}
+
+#[test]
+fn the_clock_of_time_online_goes_on_after_a_restart_where_it_was_a_minute_before_at_most() {
+    let mut two = Two::new();
+    let session = two.bob.new_session();
+    let document = document(1, &[holder().node_id()], &two.bob.authorities);
+    two.bob.handle_document(NOW, &document.bytes()).unwrap();
+    two.bob.handle_timers(NOW);
+    let at = |secs: u64| NOW + Duration::from_secs(secs);
+    (0..10).for_each(|step| two.bob.handle_timers(at(step * 10)));
+    assert_eq!(two.bob.online.total(), Duration::ZERO, "a link that is not up counts for nothing");
+    two.bob.handle_connected(at(100), &session, document.entries[0].id);
+    (0..50).for_each(|step| two.bob.handle_timers(at(100 + step * 10)));
+    assert_eq!(two.bob.online.total(), Duration::from_secs(490));
+    two.bob.handle_disconnected();
+    two.bob.handle_timers(at(700));
+    let (authorities, rng) = (two.bob.authorities.clone(), random::seeded([9; 32]));
+    let bob = Core::new(at(800), two.bob.into_store(), authorities, rng).unwrap();
+    assert!(bob.online.total() > Duration::from_secs(430), "{:?}", bob.online);
+    assert!(bob.online.total() <= Duration::from_secs(490), "{:?}", bob.online);
+}
+
+#[test]
+fn a_get_whose_answer_was_lost_with_the_link_is_asked_again_over_the_next_and_four_do_not_count() {
+    let mut two = Two::new();
+    let document = document(1, &[holder().node_id()], &two.bob.authorities);
+    two.bob.handle_document(NOW, &document.bytes()).unwrap();
+    let sealed = two.alice_writes(NOW, "waits");
+    two.bob.handle_hits(NOW, vec![BoxTag::of(&sealed.id)], None).unwrap();
+    let key = two.bob.fetches.values().find(|fetch| fetch.id == sealed.id).unwrap().key;
+    let mut now = NOW;
+    for asked in 1..=BROKEN_MAX + 1 {
+        let session = two.bob.new_session();
+        two.bob.handle_connected(now, &session, document.entries[0].id);
+        while two.bob.fetches[&key].retry.asked < asked {
+            now = now + Duration::from_secs(1);
+            while let Some(job) = two.bob.poll_job(now) {
+                two.bob.handle_built(job.run());
+            }
+            while two.bob.poll_frame(now).is_some() {}
+        }
+        let under_way = |bob: &Core| bob.in_flight.values().any(|flight| matches!(flight.purpose, Purpose::Get(..)));
+        assert!(under_way(&two.bob));
+        let lost = two.bob.counters.lost;
+        two.bob.handle_disconnected();
+        assert!(!under_way(&two.bob) && two.bob.counters.lost > lost);
+        let retry = two.bob.fetches[&key].retry;
+        assert_eq!((retry.broken, retry.tries), if asked > BROKEN_MAX { (BROKEN_MAX, 1) } else { (asked, 0) });
+    }
 }
 
 #[test]

@@ -134,7 +134,8 @@ fn nothing_is_written_in_the_old_streams_any_more() {
     world.steps(60);
     restore(&mut world, 0, backup);
     world.write(0, "Bob", "from the backup");
-    world.steps(100);
+    // The second sending, which is answered with the second conflict, is ten minutes later on average.
+    world.steps(600);
     let mut old = BTreeSet::new();
     for _ in 0..500 {
         old.insert(cap.expected().unwrap().id);

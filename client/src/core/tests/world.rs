@@ -235,6 +235,11 @@ impl World {
         world
     }
 
+    /// Another course of losses.
+    pub(super) fn reseed(&mut self, seed: u8) {
+        self.rng = random::seeded([seed; 32]);
+    }
+
     pub(super) fn write(&mut self, person: usize, to: &str, text: &str) -> messages::MessageId {
         self.people[person].send_text(self.now, to, text).unwrap()
     }
@@ -269,10 +274,8 @@ impl World {
 
     /// Time passes and nobody is online.
     pub(super) fn pass(&mut self, time: Duration) {
-        let before = std::mem::replace(&mut self.online, vec![false; 2]);
-        self.waiting.clear();
+        (0..self.people.len()).for_each(|person| self.disconnect(person));
         self.now = self.now + time;
-        self.online = before;
     }
 
     /// A day in which whoever is online is so for six minutes.
@@ -296,8 +299,31 @@ impl World {
         }
         for person in 0..self.people.len() {
             if self.online[person] {
+                self.connect(person);
                 self.people[person].handle_timers(self.now);
                 self.ticks(person);
+            } else {
+                self.disconnect(person);
+            }
+        }
+    }
+
+    fn connect(&mut self, person: usize) {
+        let core = &mut self.people[person];
+        if core.connection.is_none() {
+            let session = core.new_session();
+            core.handle_connected(self.now, &session, self.document.entries[0].id);
+        }
+    }
+
+    fn disconnect(&mut self, person: usize) {
+        if self.people[person].connection.is_none() {
+            return;
+        }
+        self.people[person].handle_disconnected();
+        for waiting in self.waiting.extract_if(.., |waiting| waiting.person == person) {
+            if let Purpose::Get(key, _) = waiting.purpose {
+                self.people[person].handle_get_broken(waiting.due - REPLY, key);
             }
         }
     }
