@@ -99,7 +99,7 @@ impl Params {
             tick: Duration::from_secs(4),
             day: Duration::from_secs(86_400),
             hop_delay: Duration::from_millis(500),
-            reply_floor: Duration::from_millis(1_250),
+            reply_floor: Duration::from_millis(1_500),
             send_gap: Duration::from_secs(2),
             put_slot: 4,
             get_gap: Duration::from_secs(3),

@@ -48,7 +48,7 @@ pub const FOLDER: &str = "boxes";
 pub enum EngineName {
     /// sled 0.34. What it calls flushed a power cut may lose; we sync its log ourselves.
     Sled,
-    /// redb 4: a ninth of the memory, half of the disk.
+    /// redb 4: a seventh of the memory, half of the disk.
     #[default]
     Redb,
 }
