@@ -9,7 +9,7 @@
 //! stream 1                            0    1 .........        base 1000
 //! ```
 //! Positions run on through a pair's streams, so that the rule of `holding` sees holes on both sides of the border. A reader who
-//! finds [S] knows both: where the old stream ends and where the new one begins. Who was away for too long to see [S] named
+//! finds `[S]` knows both: where the old stream ends and where the new one begins. Who was away for too long to see `[S]` named
 //! finds the same bytes in the contact's beacon, until a receipt says that it is known. One successor at most is not known: a
 //! reader who is away keeps its writer from going on to the next, and the ratchet stands still as well.
 
