@@ -22,7 +22,9 @@ pub mod routes;
 pub mod server;
 pub mod types;
 
-#[allow(clippy::unwrap_used)]
-pub(crate) mod fake;
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#[cfg(test)]
+pub(crate) use tests::fake;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;

@@ -1,8 +1,6 @@
-#![cfg(test)]
-
 use super::{
     client::{Client, ClientError, escape},
-    fake, routes,
+    routes,
     server::{SOCKET_PATH_MAX, SocketPlaces},
     types::*,
 };
@@ -12,6 +10,8 @@ use std::{
     path::{Path, PathBuf},
 };
 use tokio::task::JoinHandle;
+
+pub(crate) mod fake;
 
 struct World {
     client: Client,

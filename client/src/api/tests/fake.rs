@@ -2,9 +2,8 @@
 //!
 //! Contacts: `Bob` gets everything, `Slow` never does, `Broken` fails, `Dave` has not answered yet. The text `disconnect`
 //! takes the link down. Links: `used` was used, `offline` finds no network, anything else makes a contact.
-#![cfg(test)]
 
-use super::types::{
+use crate::api::types::{
     Contact, ContactState, Direction, Event, Invitation, Kind, Message, MessageState, Refusal, RefusalCode, Safety,
     Sent, Status,
 };
@@ -71,7 +70,7 @@ impl Fake {
         text: &str,
         size: Option<u64>,
     ) -> i64 {
-        let id = i64::try_from(self.messages.len()).unwrap() + 1;
+        let id = self.messages.last().map_or(1, |last| last.id + 1);
         self.messages.push(Message {
             id,
             contact: contact.into(),
@@ -109,8 +108,9 @@ impl Fake {
 
     /// At once in the history, and told a little later.
     fn advance(&mut self, id: i64, states: Vec<MessageState>) {
-        let message = self.messages.iter_mut().find(|message| message.id == id).unwrap();
-        message.state = *states.last().unwrap();
+        let message = self.messages.iter_mut().find(|message| message.id == id);
+        let (Some(message), Some(last)) = (message, states.last()) else { return };
+        message.state = *last;
         message.reason = (message.state == MessageState::Failed).then(|| "it broke".to_owned());
         let events = self.events.downgrade();
         tokio::spawn(async move {
