@@ -46,8 +46,8 @@ impl Fault {
 const FAULT_MAX: u64 = 4;
 /// Epochs without faults at the end, at least.
 const CALM: u64 = 15;
-/// Epochs after which nothing is missing any more when all is calm: a box waits for its next Get for half an hour at most (22 epochs
-/// of the hurried network), and may be missed once more.
+/// Epochs of calm after which nothing is missing any more. What is not stored after its planned copies is sent again after an
+/// uncapped exponential with a mean of ten minutes, 7.5 epochs of the hurried network: six times that is exceeded once in 400.
 const LAST: u64 = 45;
 /// Epochs that a storm over most of the authorities lasts at most.
 const STORM_MAX: u64 = 3;
