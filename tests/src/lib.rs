@@ -1,8 +1,7 @@
-//! Whole-network tests, the `veilpost-testnet` tool and the deterministic simulation. Development only.
+//! Whole-network tests and the `veilpost-testnet` tool. Development only.
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`simulation`] | the whole network in one thread and virtual time |
 //! | [`testnet`] | the whole network as real processes on loopback |
 //! | [`scene`] | two contacts on such a network |
 //! | [`logs`] | looking through logs for what they must not tell |
@@ -13,5 +12,4 @@ pub mod fixed;
 pub mod logs;
 pub mod person;
 pub mod scene;
-pub mod simulation;
 pub mod testnet;

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mixnode", &["packet", "link", "pki", "daemon"]),
     ("mailbox", &["packet", "link", "pki", "daemon"]),
     ("client", &["packet", "link", "pki"]),
+    ("lab", &["packet", "pki", "daemon", "mixnode", "mailbox", "client"]),
 ];
 
 /// Crates without IO, and what none of their dependencies may be.

@@ -2,8 +2,8 @@
 
 use crate::epochs::{receives, run_epochs, sends_all, small};
 use std::time::Duration;
+use veilpost_lab::simulation::{Setup, Simulation, Who};
 use veilpost_pki::Params;
-use veilpost_tests::simulation::{Setup, Simulation, Who};
 
 /// Days of 40 minutes, hours of 100 seconds, raw digests for five minutes.
 fn short_days(setup: Setup) -> Setup {

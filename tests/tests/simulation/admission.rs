@@ -1,8 +1,8 @@
 //! What is paid where there is little room: Puts at mailboxes that fill up, sessions at an entry.
 
 use crate::epochs::{SECOND, receives, run_epochs, sends_all, small};
+use veilpost_lab::simulation::{Setup, Simulation};
 use veilpost_packet::{boxes::SealedBox, time::Timestamp};
-use veilpost_tests::simulation::{Setup, Simulation};
 
 #[test]
 fn when_mailboxes_fill_up_the_document_asks_for_work_and_clients_do_it() {

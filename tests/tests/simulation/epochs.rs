@@ -1,9 +1,9 @@
 //! Authorities, relays and clients together, over many epochs, in virtual time.
 
 use std::time::Duration;
+use veilpost_lab::simulation::{Setup, Simulation, Who};
 use veilpost_packet::time::Epoch;
 use veilpost_pki::Params;
-use veilpost_tests::simulation::{Setup, Simulation, Who};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);

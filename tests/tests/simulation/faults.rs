@@ -4,11 +4,11 @@
 use super::epochs::{SECOND, large};
 use rand::{Rng, seq::IndexedRandom};
 use std::collections::{BTreeMap, BTreeSet};
+use veilpost_lab::simulation::{Nature, Setup, Simulation, Who};
 use veilpost_packet::{
     random::{EngineRng, seeded},
     time::Epoch,
 };
-use veilpost_tests::simulation::{Nature, Setup, Simulation, Who};
 
 /// What was done to the network, to be undone.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -3,8 +3,8 @@
 use super::epochs::{SECOND, run_epochs, small};
 use std::{collections::BTreeSet, time::Duration};
 use veilpost_client::store::{audits, outbox::OutboxId};
+use veilpost_lab::simulation::{Nature, Setup, Simulation, Who};
 use veilpost_pki::Params;
-use veilpost_tests::simulation::{Nature, Setup, Simulation, Who};
 
 /// Texts that each of two people sends.
 const TEXTS: usize = 16;

@@ -11,11 +11,9 @@ use tracing::{
     field::{Field, Visit},
     span::{Attributes, Id, Record},
 };
+use veilpost_lab::simulation::{Nature, Setup, Simulation, Who};
 use veilpost_pki::Params;
-use veilpost_tests::{
-    logs::{Private, SHORT, forms, private, told},
-    simulation::{Nature, Setup, Simulation, Who},
-};
+use veilpost_tests::logs::{Private, SHORT, forms, private, told};
 
 /// Keeps what is logged at info and above, fields of spans too, whoever logs it.
 #[derive(Clone, Default)]

@@ -10,8 +10,8 @@ mod logs;
 
 use rand::Rng;
 use std::{collections::BTreeSet, time::Duration};
+use veilpost_lab::simulation::{Setup, Simulation};
 use veilpost_packet::random::seeded;
-use veilpost_tests::simulation::{Setup, Simulation};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
