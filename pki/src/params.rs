@@ -39,9 +39,14 @@ pub struct Params {
     /// Mean gap of the clock on a mailbox's link to each other mailbox. One box fits a frame: a network whose mailboxes take more
     /// than about a third of that from each other needs a shorter gap.
     pub peer_gap: Duration,
+    /// Mean gap of the loop clock of every mix, entry and mailbox. A node's loops are its cover and its means to notice that packets
+    /// are dropped.
+    pub node_loop_gap: Duration,
     /// Means and periods that the document does not list (copies, absences, receipts, acks) are divided by this. 1 in a real
     /// network; test networks hurry.
     pub hurry: u32,
+    /// The clocks of a client of the metered profile, both ways, are slower by this factor.
+    pub metered: u32,
     /// K: mailboxes that hold a box.
     pub copies: u32,
     /// W: disks that a box must be on before `Stored`.
@@ -62,7 +67,7 @@ pub struct Params {
 /// Longest that a chosen delay may be, in means: exceeded by an honest draw once in 10^13.
 pub const MAX_DELAY_MEANS: u32 = 30;
 
-const DURATIONS: [&str; 14] = [
+const DURATIONS: [&str; 15] = [
     "epoch",
     "key_grace",
     "tick",
@@ -77,10 +82,12 @@ const DURATIONS: [&str; 14] = [
     "catch_up",
     "digest_history",
     "peer_gap",
+    "node_loop_gap",
 ];
-const NUMBERS: [&str; 9] = [
+const NUMBERS: [&str; 10] = [
     "put_slot",
     "hurry",
+    "metered",
     "copies",
     "durable_copies",
     "districts",
@@ -109,7 +116,9 @@ impl Params {
             catch_up: Duration::from_secs(900),
             digest_history: Duration::from_secs(86_400),
             peer_gap: Duration::from_millis(100),
+            node_loop_gap: Duration::from_secs(1),
             hurry: 1,
+            metered: 4,
             copies: 2,
             durable_copies: 2,
             districts: 1,
@@ -139,6 +148,8 @@ impl Params {
             catch_up: standard.catch_up / times,
             digest_history: standard.digest_history / times,
             peer_gap: (standard.peer_gap / times).max(Duration::from_millis(10)),
+            // All nodes of a test network share one machine.
+            node_loop_gap: (standard.node_loop_gap / times).max(Duration::from_millis(500)),
             hurry: times,
             ..standard
         }
@@ -195,10 +206,12 @@ impl Params {
             catch_up: duration()?,
             digest_history: duration()?,
             peer_gap: duration()?,
+            node_loop_gap: duration()?,
             ..Self::standard()
         };
         params.put_slot = reader.u32()?;
         params.hurry = reader.u32()?;
+        params.metered = reader.u32()?;
         params.copies = reader.u32()?;
         params.durable_copies = reader.u32()?;
         params.districts = reader.u32()?;
@@ -210,7 +223,7 @@ impl Params {
         Ok(params)
     }
 
-    fn durations(&self) -> [Duration; 14] {
+    fn durations(&self) -> [Duration; 15] {
         [
             self.epoch,
             self.key_grace,
@@ -226,13 +239,15 @@ impl Params {
             self.catch_up,
             self.digest_history,
             self.peer_gap,
+            self.node_loop_gap,
         ]
     }
 
-    fn numbers(&self) -> [u32; 9] {
+    fn numbers(&self) -> [u32; 10] {
         [
             self.put_slot,
             self.hurry,
+            self.metered,
             self.copies,
             self.durable_copies,
             self.districts,
@@ -294,10 +309,12 @@ impl Params {
             ("catch_up", self.catch_up, Duration::ZERO, 24 * HOUR),
             ("digest_history", self.digest_history, 1_000 * MS, 48 * HOUR),
             ("peer_gap", self.peer_gap, MS, HOUR),
+            ("node_loop_gap", self.node_loop_gap, 20 * MS, HOUR),
         ];
         let numbers = [
             ("put_slot", self.put_slot, 1, 64),
             ("hurry", self.hurry, 1, 1_000),
+            ("metered", self.metered, 1, 16),
             ("copies", self.copies, 1, 4),
             // An answer has room for two holders.
             ("durable_copies", self.durable_copies, 1, self.copies.min(2)),

@@ -486,7 +486,7 @@ fn every_parameter_comes_back_from_its_value() {
     let standard = Params::standard();
     let values = standard.values();
     assert_eq!(Params::from_values(&values), Ok(standard.clone()));
-    assert_eq!(values.len(), 23);
+    assert_eq!(values.len(), 25);
     assert_eq!(values.iter().map(|(name, _)| name).collect::<BTreeSet<_>>().len(), values.len(), "every name once");
     for at in 0..values.len() {
         let mut other = values.clone();

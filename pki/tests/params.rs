@@ -29,7 +29,7 @@ fn refused(params: &Params) -> Option<&'static str> {
 #[test]
 fn every_duration_is_taken_at_both_ends_of_its_range_and_refused_beyond() {
     let year = 366 * 24 * HOUR;
-    let fields: [(&str, Field<Duration>, Duration, Duration); 12] = [
+    let fields: [(&str, Field<Duration>, Duration, Duration); 14] = [
         ("epoch", |p| &mut p.epoch, 100 * MS, year),
         ("key_grace", |p| &mut p.key_grace, 100 * MS, year),
         ("tick", |p| &mut p.tick, 500 * MS, HOUR),
@@ -42,6 +42,8 @@ fn every_duration_is_taken_at_both_ends_of_its_range_and_refused_beyond() {
         ("catch_up_gap", |p| &mut p.catch_up_gap, 5 * MS, HOUR),
         ("catch_up", |p| &mut p.catch_up, Duration::ZERO, 24 * HOUR),
         ("digest_history", |p| &mut p.digest_history, 1_000 * MS, 48 * HOUR),
+        ("peer_gap", |p| &mut p.peer_gap, MS, HOUR),
+        ("node_loop_gap", |p| &mut p.node_loop_gap, 20 * MS, HOUR),
     ];
     for (name, field, low, high) in fields {
         // A downlink that keeps up with three clocks of 20 ms.
@@ -62,14 +64,17 @@ fn every_duration_is_taken_at_both_ends_of_its_range_and_refused_beyond() {
 
 #[test]
 fn every_number_is_taken_at_both_ends_of_its_range_and_refused_beyond() {
-    let fields: [(&str, Field<u32>, u32, u32); 7] = [
+    let fields: [(&str, Field<u32>, u32, u32); 10] = [
         ("put_slot", |p| &mut p.put_slot, 1, 64),
         ("hurry", |p| &mut p.hurry, 1, 1_000),
+        ("metered", |p| &mut p.metered, 1, 16),
         ("copies", |p| &mut p.copies, 1, 4),
         ("durable_copies", |p| &mut p.durable_copies, 1, 1),
         ("districts", |p| &mut p.districts, 1, 1),
         ("put_effort", |p| &mut p.put_effort, 0, 4),
         ("box_days", |p| &mut p.box_days, 1, 60),
+        ("document_life", |p| &mut p.document_life, 1, 720),
+        ("placement_notice", |p| &mut p.placement_notice, 1, 720),
     ];
     for (name, field, low, high) in fields {
         let with = |value: u32| {
@@ -141,9 +146,10 @@ proptest! {
     }
 
     #[test]
-    fn perturbed_parameters_never_panic(at in 0usize..132, value: u8) {
+    fn perturbed_parameters_never_panic(at: prop::sample::Index, value: u8) {
         let mut bytes = bytes(&Params::standard());
-        bytes[at % 132] = value;
+        let at = at.index(bytes.len());
+        bytes[at] = value;
         if let Ok(params) = Params::read(&mut Reader::new(&bytes)) {
             prop_assert!(params.check().is_ok() && params.client_rate().is_finite());
         }
