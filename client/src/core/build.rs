@@ -5,7 +5,7 @@ use veilpost_packet::{
     command::Command,
     ids::{DocumentHash, NodeId, SurbId},
     puzzle::{Effort, Puzzle},
-    sphinx::{BuildError, Delays, Packet, Route, Surb, SurbRecovery, build},
+    sphinx::{BuildError, Packet, RoundTrip, SurbRecovery},
     time::Epoch,
 };
 use veilpost_pki::View;
@@ -33,13 +33,7 @@ pub struct BuildJob {
     pub(super) session: u64,
     pub(super) epoch: Epoch,
     pub(super) document: DocumentHash,
-    pub(super) secret: [u8; 32],
-    pub(super) route: Route,
-    pub(super) delays: Delays,
-    pub(super) surb_id: SurbId,
-    pub(super) surb_secret: [u8; 32],
-    pub(super) surb_route: Route,
-    pub(super) surb_delays: Delays,
+    pub(super) trip: RoundTrip,
     pub(super) mailbox: NodeId,
     pub(super) command: Command,
     /// What a Put pays with; `None` for commands that pay nothing.
@@ -67,23 +61,26 @@ impl BuildJob {
     }
 
     /// Solves the Put's puzzle if there is one (tens to hundreds of milliseconds), and makes SURB and packet: about 1.3 ms.
-    pub fn run(mut self) -> Built {
+    pub fn run(self) -> Built {
+        self.run_with(RoundTrip::build)
+    }
+
+    /// As [`BuildJob::run`], with packets that `make` makes: a simulation's.
+    pub fn run_with(
+        mut self,
+        make: impl FnOnce(&RoundTrip, &Command) -> Result<(Packet, SurbRecovery), BuildError>,
+    ) -> Built {
         if let (Command::Put { puzzle: room, .. }, Some(puzzle)) = (&mut self.command, self.puzzle) {
             // Of 10^13 puzzles one is not solved: its box is refused, and sent again to another holder on its schedule.
             *room = puzzle.solve().unwrap_or_default();
         }
-        let made = Surb::new(self.surb_secret, self.surb_id, &self.surb_route, &self.surb_delays).and_then(
-            |(surb, recovery)| {
-                let packet = build(self.secret, &self.route, &self.delays, &self.command.encode(&surb))?;
-                Ok((packet, recovery))
-            },
-        );
+        let made = make(&self.trip, &self.command);
         Built {
             number: self.number,
             session: self.session,
             epoch: self.epoch,
             document: self.document,
-            surb_id: self.surb_id,
+            surb_id: self.trip.surb_id,
             mailbox: self.mailbox,
             result: made,
         }
@@ -98,7 +95,7 @@ mod tests {
         boxes::{BoxClass, BoxTerms, StreamRoot},
         geometry::{PUZZLE, ROUTE_HOPS},
         ids::{District, NetworkId},
-        sphinx::{Hop, SphinxSecret, Unwrapped, unwrap},
+        sphinx::{Delays, Hop, Route, SphinxSecret, Unwrapped, unwrap},
         time::Day,
     };
     use veilpost_pki::PutAdmission;
@@ -130,13 +127,15 @@ mod tests {
             session: 1,
             epoch: Epoch(1),
             document: DocumentHash([2; 8]),
-            secret: [8; 32],
-            route,
-            delays: Delays::default(),
-            surb_id: SurbId::new([3; 16]).unwrap(),
-            surb_secret: [9; 32],
-            surb_route: route,
-            surb_delays: Delays::default(),
+            trip: RoundTrip {
+                secret: [8; 32],
+                route,
+                delays: Delays::default(),
+                surb_id: SurbId::new([3; 16]).unwrap(),
+                surb_secret: [9; 32],
+                surb_route: route,
+                surb_delays: Delays::default(),
+            },
             mailbox: HOLDER,
             command,
             puzzle,

@@ -5,13 +5,13 @@ use super::{
     build::{BuildJob, Built, Slot, puzzle_of},
     types::{InFlight, Prepared, Purpose},
 };
-use crate::arq::Pace;
+use crate::{arq::Pace, store::streams::StreamKind};
 use veilpost_packet::{
     command::Command as MailboxCommand,
     frame::{Flags, Frame, FrameKind},
-    ids::{NodeId, SurbId},
+    ids::{BoxId, NodeId, SurbId},
     random,
-    sphinx::Hop,
+    sphinx::{Hop, RoundTrip},
     time::Timestamp,
 };
 use veilpost_pki::{Params, topology};
@@ -54,13 +54,15 @@ impl Core {
             session: connection.number,
             epoch: document.epoch,
             document: document.hash(),
-            secret: random::bytes(&mut self.rng),
-            route,
-            delays: topology::delays(&mut self.rng, &document),
-            surb_id,
-            surb_secret: random::bytes(&mut self.rng),
-            surb_route,
-            surb_delays: topology::delays(&mut self.rng, &document),
+            trip: RoundTrip {
+                secret: random::bytes(&mut self.rng),
+                route,
+                delays: topology::delays(&mut self.rng, &document),
+                surb_id,
+                surb_secret: random::bytes(&mut self.rng),
+                surb_route,
+                surb_delays: topology::delays(&mut self.rng, &document),
+            },
             mailbox,
             puzzle: puzzle_of(&document, &command, &mailbox),
             command,
@@ -68,6 +70,14 @@ impl Core {
         self.preparing.extend(purpose.preparing());
         self.connection.as_mut()?.building.insert(job.number, purpose);
         Some(job)
+    }
+
+    /// The box that a job writes, and whether it is a decoy: what a simulation compares an observer's guesses with.
+    pub fn written_by(&self, job: &BuildJob) -> Option<(BoxId, bool)> {
+        let purpose = self.connection.as_ref()?.building.get(&job.number)?;
+        let Purpose::Put(id, _) = purpose else { return None };
+        let outgoing = self.outbox.get(id)?;
+        Some((outgoing.sealed.id, outgoing.kind == StreamKind::Decoys))
     }
 
     /// A finished packet. One for a session or document that is over is dropped; its content is prepared anew.

@@ -1,6 +1,6 @@
 //! The clients of a simulation, and what their people do.
 
-use super::{Message, Simulation, Who};
+use super::{Message, Simulation, Truth, Who};
 use rand::Rng as _;
 use std::time::Duration;
 use veilpost_client::{
@@ -14,7 +14,7 @@ use veilpost_packet::{
     frame::{Frame, FrameKind},
     ids::{NodeId, SessionAddress},
     random::{fork, pick},
-    sphinx::{Packet, unwrap},
+    sphinx::Packet,
     time::Timestamp,
 };
 
@@ -236,13 +236,14 @@ impl Simulation {
     }
 
     pub(super) fn deliver_to_client(&mut self, number: usize, address: SessionAddress, frame: &Frame) {
-        let now = self.now;
+        let (now, packets) = (self.now, self.setup.packets);
         let client = self.client_mut(number);
         let local = client.clock(now);
         let Some(link) = client.link.as_ref().filter(|link| link.address == address) else { return };
         if frame.kind() == FrameKind::Packet {
             let packet = Packet::from_bytes(frame.body()).expect("a frame's body is a packet");
-            if let Ok(unwrapped) = unwrap(&link.session.secret, &packet) {
+            let unwrapped = packets.unwrap(&address.0, &link.session.secret, &packet);
+            if let Ok(unwrapped) = unwrapped {
                 client.core().handle_delivered(local, unwrapped);
             }
         } else {
@@ -267,7 +268,10 @@ impl Simulation {
         let client = self.clients.get_mut(number).expect("a client");
         let core = client.core.as_mut().expect("it ran above");
         while let Some(job) = core.poll_job(local) {
-            core.handle_built(job.run());
+            if let (Some(watch), Some((id, decoy))) = (&mut self.watch, core.written_by(&job)) {
+                watch.truth.entry(id).or_insert(Truth { writer: number, decoy });
+            }
+            core.handle_built(self.setup.packets.run(job));
         }
         let frames: Vec<_> = std::iter::from_fn(|| core.poll_frame(local)).collect();
         let wake = core.next_wake(local);

@@ -13,15 +13,21 @@
 //! | `hostile` | mailboxes that do not keep their word |
 //! | `ledger` | what passed by that no log may tell |
 //! | `clients` | clients and their people |
+//! | `packets` | real packets, or models of them |
+//! | `watch` | what can be seen |
 
 mod clients;
 mod council;
 mod hostile;
 mod ledger;
 mod node;
+mod packets;
 mod relays;
+mod watch;
 
 pub use hostile::Nature;
+pub use packets::Packets;
+pub use watch::{Asked, CommandSight, Sight, Truth, Watch};
 
 use clients::Client;
 use council::Member;
@@ -37,7 +43,7 @@ use std::{
 use veilpost_mixnode::Limits;
 use veilpost_packet::{
     frame::{Flags, Frame},
-    geometry::{HASH, MIX_LAYERS},
+    geometry::{FRAME, FRAME_BODY, HASH, MIX_LAYERS},
     ids::{LinkKey, NodeId, SessionAddress},
     primitives::hash,
     random::{EngineRng, bytes, exponential, fork, seeded},
@@ -75,6 +81,8 @@ pub struct Setup {
     pub quota_bytes: u64,
     /// Clients that an entry serves at once.
     pub sessions: usize,
+    /// What packets are made of.
+    pub packets: Packets,
     /// The network's parameters.
     pub params: Params,
 }
@@ -94,6 +102,7 @@ impl Default for Setup {
             latency: Duration::from_millis(20),
             quota_bytes: 1 << 30,
             sessions: Limits::default().sessions,
+            packets: Packets::Real,
             params: Params::standard(),
         }
     }
@@ -168,6 +177,22 @@ enum Message {
     },
 }
 
+impl Message {
+    /// Bytes on a link between nodes and clients; `None` for what authorities are told.
+    fn size(&self) -> Option<u32> {
+        let in_frames = |bytes: &[u8]| bytes.len().div_ceil(FRAME_BODY) * FRAME;
+        let size = match self {
+            Self::Packet { .. } => FRAME,
+            Self::FromClient { frame, .. } | Self::ToClient { frame, .. } | Self::Peer { frame, .. } => {
+                frame.as_bytes().len()
+            }
+            Self::Digest { bytes, .. } | Self::Set { bytes, .. } => in_frames(bytes),
+            Self::Council { .. } | Self::Errand { .. } | Self::Told { .. } => return None,
+        };
+        u32::try_from(size).ok()
+    }
+}
+
 /// The network.
 pub struct Simulation {
     now: Timestamp,
@@ -196,6 +221,7 @@ pub struct Simulation {
     signed: BTreeMap<(Epoch, usize), [u8; HASH]>,
     lost_keys: u64,
     ledger: Ledger,
+    watch: Option<Watch>,
     trace: [u8; 32],
     traced: u64,
 }
@@ -243,6 +269,7 @@ impl Simulation {
             signed: BTreeMap::new(),
             lost_keys: 0,
             ledger: Ledger::default(),
+            watch: None,
             trace: [0; 32],
             traced: 0,
             setup,
@@ -371,6 +398,9 @@ impl Simulation {
     }
 
     fn send(&mut self, from: Who, to: Who, message: Message) {
+        if let (Some(watch), Some(size)) = (&mut self.watch, message.size()) {
+            watch.frames.push(Sight { at: self.now, from, to, size });
+        }
         let is_packet = matches!(message, Message::Packet { .. });
         if is_packet && self.rng.random_bool(self.setup.loss) {
             return;

@@ -26,7 +26,7 @@ use veilpost_packet::{
     random::fork,
     replay::{TagKey, TagTable},
     set::SignedSet,
-    sphinx::{Packet, Unwrapped, unwrap},
+    sphinx::{Packet, Unwrapped},
     time::{Epoch, Tick, Timestamp},
 };
 use veilpost_pki::{
@@ -300,6 +300,7 @@ impl Simulation {
 
     pub(super) fn deliver_packet(&mut self, to: Who, from: NodeId, flags: Flags, packet: &Packet) {
         let now = self.now;
+        let packets = self.setup.packets;
         let node = self.node(to);
         let local = node.skew.local(now);
         let Some((epoch, secret)) = node.key_for(flags) else {
@@ -309,7 +310,7 @@ impl Simulation {
         let document = node.documents.get(epoch).expect("an open epoch's document is known");
         let Some((place, _)) = document.relay(&from) else { return };
         let (named, admission) = (document.hash(), document.put_admission());
-        let Ok(unwrapped) = unwrap(&secret, packet) else { return };
+        let Ok(unwrapped) = packets.unwrap(&node.id.0, &secret, packet) else { return };
         match to {
             Who::Relay(number) => {
                 let relay = self.relays.get_mut(number).expect("a relay");
@@ -329,6 +330,9 @@ impl Simulation {
                 let opened = payload.open_forward().and_then(|plain| Command::decode(&plain).ok());
                 let Some((surb, command)) = opened else { return };
                 self.ledger.command(&command);
+                if let Some(watch) = &mut self.watch {
+                    watch.command(now, number, &command);
+                }
                 let request = Request::check(command, &admission, &mailbox.node.secret());
                 let arrived = Arrived { at: local, epoch, document: named, surb, request };
                 if let Some(engine) = &mut mailbox.engine {
@@ -350,7 +354,7 @@ impl Simulation {
                     self.lost_keys += 1;
                     return;
                 };
-                if let Ok(unwrapped) = unwrap(&secret, &packet) {
+                if let Ok(unwrapped) = self.setup.packets.unwrap(&relay.node.id.0, &secret, &packet) {
                     let _counted = engine.handle_unwrapped(local, epoch, Origin::Session(session), unwrapped);
                 }
             }
@@ -448,7 +452,7 @@ impl Simulation {
     }
 
     pub(super) fn poll_mailbox(&mut self, number: usize) -> Timestamp {
-        let who = Who::Mailbox(number);
+        let (who, packets) = (Who::Mailbox(number), self.setup.packets);
         if !self.node(who).up {
             return Timestamp::FAR_FUTURE;
         }
@@ -475,11 +479,14 @@ impl Simulation {
         for (epoch, surb, plaintext) in replies {
             let next = NodeId(surb.first_hop());
             let to = self.by_id.get(&next).copied().filter(|_| reach.contains(&next));
-            if let (Some(to), Ok(packet)) = (to, surb.reply(&plaintext)) {
+            if let (Some(to), Ok(packet)) = (to, packets.reply(surb, &plaintext)) {
                 self.send(who, to, Message::Packet { from: id, flags: Flags::for_epoch(epoch), packet });
             }
         }
         if let Some(digest) = digest {
+            if let Some(watch) = &mut self.watch {
+                watch.named.extend(digest.digest().tags.iter().map(|tag| (self.now, number, *tag)));
+            }
             let bytes: Arc<[u8]> = digest.as_bytes().into();
             for entry in &entries {
                 let to = self.by_id.get(entry).copied().expect("all nodes are known by id");

@@ -10,14 +10,18 @@ mod logs;
 
 use rand::Rng;
 use std::{collections::BTreeSet, time::Duration};
-use veilpost_lab::simulation::{Setup, Simulation};
+use veilpost_lab::simulation::{Packets, Setup, Simulation};
 use veilpost_packet::random::seeded;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Two clients exchange texts in both directions; gives the trace.
 fn conversation(seed: u64, loss: f64, each: usize) -> [u8; 32] {
-    let mut simulation = Simulation::new(Setup { seed, loss, ..Setup::default() });
+    conversation_of(Packets::Real, seed, loss, each)
+}
+
+fn conversation_of(packets: Packets, seed: u64, loss: f64, each: usize) -> [u8; 32] {
+    let mut simulation = Simulation::new(Setup { seed, loss, packets, ..Setup::default() });
     let names = simulation.befriend(0, 1);
     let names = [names.0, names.1];
     for number in 0..each {
@@ -53,6 +57,13 @@ fn one_seed_gives_one_trace_and_another_seed_another() {
     let first = conversation(7, 0.02, 5);
     assert_eq!(first, conversation(7, 0.02, 5));
     assert_ne!(first, conversation(8, 0.02, 5));
+}
+
+#[test]
+fn model_packets_and_real_ones_give_the_same_trace_on_the_same_seed() {
+    for seed in 9..11 {
+        assert_eq!(conversation_of(Packets::Model, seed, 0.02, 5), conversation_of(Packets::Real, seed, 0.02, 5));
+    }
 }
 
 /// Texts flow both ways while `fault` strikes every few virtual seconds; afterwards everything has come once.
