@@ -5,7 +5,12 @@
 //! | [`capture`] | what a passive observer of links wrote down, and its file format |
 //! | [`statistics`] | tests and intervals that experiments report |
 //! | [`simulation`] | the whole network in one thread and virtual time |
+//! | [`world`] | small watched worlds of idle or busy people |
+//! | [`experiments`], [`report`] | a file for each experiment, and what they say |
 
 pub mod capture;
+pub mod experiments;
+pub mod report;
 pub mod simulation;
 pub mod statistics;
+pub mod world;

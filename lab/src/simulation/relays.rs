@@ -188,6 +188,16 @@ impl Simulation {
         mailbox.engine.as_ref().map(Mailbox::counters).unwrap_or_default()
     }
 
+    /// Mixes of each layer.
+    pub fn width(&self) -> usize {
+        self.setup.width
+    }
+
+    /// How many mailboxes there are.
+    pub fn mailboxes(&self) -> usize {
+        self.mailboxes.len()
+    }
+
     /// How many mixes and entries there are.
     pub fn relays(&self) -> usize {
         self.relays.len()

@@ -1,0 +1,77 @@
+//! The experiments of the lab, a file each.
+
+pub mod unobservability;
+
+use crate::report::Report;
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// How an experiment runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The first seed.
+    pub first: u64,
+    /// How many seeds.
+    pub seeds: usize,
+    /// Threads.
+    pub threads: usize,
+    /// Whether to say on standard error how far it is.
+    pub progress: bool,
+}
+
+/// An experiment by its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Experiment {
+    /// Such as `E14`.
+    pub id: &'static str,
+    /// What is asked.
+    pub title: &'static str,
+    /// Seeds of a full run.
+    pub seeds: usize,
+    /// Runs it.
+    pub run: fn(&Options) -> Report,
+}
+
+/// All of them.
+pub const ALL: &[Experiment] = &[Experiment {
+    id: "E14",
+    title: "is an idle client told from a busy one on its own line?",
+    seeds: 200,
+    run: unobservability::run,
+}];
+
+/// Runs `one` for each seed on the options' threads; results in order of seeds.
+pub(crate) fn over_seeds<T: Send>(options: &Options, one: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let (next, done) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let count = options.seeds as u64;
+    std::thread::scope(|scope| {
+        for _ in 0..options.threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count {
+                        return;
+                    }
+                    let result = one(options.first + number);
+                    let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+                    done.push((number, result));
+                    if options.progress {
+                        report_progress(done.len(), options.seeds);
+                    }
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+#[allow(clippy::print_stderr, reason = "progress is for people who wait")]
+fn report_progress(done: usize, of: usize) {
+    if done == of || done.is_multiple_of(of.div_ceil(20).max(1)) {
+        eprintln!("{done} of {of} seeds");
+    }
+}

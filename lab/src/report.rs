@@ -1,0 +1,128 @@
+//! What an experiment says: a row for each figure, with what was expected of it.
+
+use crate::statistics::Interval;
+use serde::Serialize;
+use std::fmt;
+
+/// What a figure should be.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Expected {
+    /// A p-value of at least this: nothing is seen.
+    NothingSeen(f64),
+    /// A p-value below this: the control must be caught.
+    Caught(f64),
+    /// Within these ends.
+    Within(f64, f64),
+    /// At most this.
+    AtMost(f64),
+    /// At least this.
+    AtLeast(f64),
+    /// Nothing: a figure to know.
+    Known,
+}
+
+impl Expected {
+    fn is_met(self, value: f64) -> bool {
+        match self {
+            Self::NothingSeen(least) | Self::AtLeast(least) => value >= least,
+            Self::Caught(most) => value < most,
+            Self::AtMost(most) => value <= most,
+            Self::Within(low, high) => (low..=high).contains(&value),
+            Self::Known => true,
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingSeen(least) => write!(f, "p >= {least}"),
+            Self::Caught(most) => write!(f, "caught: p < {most:e}"),
+            Self::Within(low, high) => write!(f, "{low:.3} to {high:.3}"),
+            Self::AtMost(most) => write!(f, "<= {most}"),
+            Self::AtLeast(least) => write!(f, ">= {least}"),
+            Self::Known => f.write_str("-"),
+        }
+    }
+}
+
+/// One figure.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Row {
+    /// What was compared or measured.
+    pub what: String,
+    /// The unit or kind of the figure: `p`, `AUC`, `s`.
+    pub unit: String,
+    /// The figure.
+    pub value: f64,
+    /// Its 95 % interval, if it has one.
+    pub interval: Option<(f64, f64)>,
+    /// Size of the sample.
+    pub n: u64,
+    /// What was expected.
+    pub expected: Expected,
+    /// Whether it was met.
+    pub met: bool,
+}
+
+/// All that an experiment says.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Report {
+    /// Such as `E14`.
+    pub id: String,
+    /// What is asked.
+    pub title: String,
+    /// The figures.
+    pub rows: Vec<Row>,
+}
+
+impl Report {
+    /// No figures yet.
+    pub fn new(id: &str, title: &str) -> Self {
+        Self { id: id.into(), title: title.into(), rows: Vec::new() }
+    }
+
+    /// Adds a figure.
+    pub fn add(&mut self, what: impl Into<String>, unit: &str, value: f64, n: usize, expected: Expected) {
+        self.push(what.into(), unit, value, None, n, expected);
+    }
+
+    /// Adds a figure with its interval.
+    pub fn add_interval(&mut self, what: impl Into<String>, unit: &str, value: Interval, n: usize, expected: Expected) {
+        self.push(what.into(), unit, value.value, Some((value.low, value.high)), n, expected);
+    }
+
+    fn push(
+        &mut self,
+        what: String,
+        unit: &str,
+        value: f64,
+        interval: Option<(f64, f64)>,
+        n: usize,
+        expected: Expected,
+    ) {
+        let met = expected.is_met(value);
+        self.rows.push(Row { what, unit: unit.into(), value, interval, n: n as u64, expected, met });
+    }
+
+    /// True if every figure is as expected.
+    pub fn is_met(&self) -> bool {
+        self.rows.iter().all(|row| row.met)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}\n", self.id, self.title)?;
+        writeln!(f, "| what | figure | n | expected | met |\n|---|---|---|---|---|")?;
+        for Row { what, unit, value, interval, n, expected, met } in &self.rows {
+            let interval = interval.map(|(low, high)| format!(" ({low:.4} to {high:.4})")).unwrap_or_default();
+            let figure =
+                if value.abs() < 1e-3 && *value != 0.0 { format!("{value:.1e}") } else { format!("{value:.4}") };
+            let met = if *met { "yes" } else { "**no**" };
+            writeln!(f, "| {what} | {figure}{interval} {unit} | {n} | {expected} | {met} |")?;
+        }
+        Ok(())
+    }
+}
