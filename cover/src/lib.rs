@@ -3,6 +3,12 @@
 //!
 //! | module | holds |
 //! |---|---|
+//! | [`loops`] | a node's own loops: their clock, what is ready, what is on its way |
+//! | [`routes`] | the ways of a node's loops |
 //! | [`statistics`] | what loops that came back, and loops that did not, tell about nodes and links |
 
+pub mod loops;
+pub mod routes;
 pub mod statistics;
+
+pub use loops::{BuiltLoop, Cover, Departure, LoopJob};

@@ -3,9 +3,10 @@
 
 use veilpost_packet::{
     command::Command,
+    exchange::Exchange,
     ids::{DocumentHash, NodeId, SurbId},
     puzzle::{Effort, Puzzle},
-    sphinx::{BuildError, Delays, Packet, Route, Surb, SurbRecovery, build},
+    sphinx::{BuildError, Packet, SurbRecovery},
     time::Epoch,
 };
 use veilpost_pki::View;
@@ -33,13 +34,7 @@ pub struct BuildJob {
     pub(super) session: u64,
     pub(super) epoch: Epoch,
     pub(super) document: DocumentHash,
-    pub(super) secret: [u8; 32],
-    pub(super) route: Route,
-    pub(super) delays: Delays,
-    pub(super) surb_id: SurbId,
-    pub(super) surb_secret: [u8; 32],
-    pub(super) surb_route: Route,
-    pub(super) surb_delays: Delays,
+    pub(super) exchange: Exchange,
     pub(super) mailbox: NodeId,
     pub(super) command: Command,
     /// What a Put pays with; `None` for commands that pay nothing.
@@ -72,20 +67,14 @@ impl BuildJob {
             // Of 10^13 puzzles one is not solved: its box is refused, and sent again to another holder on its schedule.
             *room = puzzle.solve().unwrap_or_default();
         }
-        let made = Surb::new(self.surb_secret, self.surb_id, &self.surb_route, &self.surb_delays).and_then(
-            |(surb, recovery)| {
-                let packet = build(self.secret, &self.route, &self.delays, &self.command.encode(&surb))?;
-                Ok((packet, recovery))
-            },
-        );
         Built {
             number: self.number,
             session: self.session,
             epoch: self.epoch,
             document: self.document,
-            surb_id: self.surb_id,
+            surb_id: self.exchange.surb_id,
             mailbox: self.mailbox,
-            result: made,
+            result: self.exchange.build(&self.command),
         }
     }
 }
@@ -94,8 +83,10 @@ impl BuildJob {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use veilpost_packet::{
         boxes::{BoxClass, BoxTerms, StreamRoot},
+        exchange::Way,
         geometry::{PUZZLE, ROUTE_HOPS},
         ids::{District, NetworkId},
         sphinx::{Hop, SphinxSecret, Unwrapped, unwrap},
@@ -124,19 +115,17 @@ mod tests {
 
     fn job(command: Command, puzzle: Option<Puzzle>) -> BuildJob {
         let hop = |place: usize| Hop { address: [place as u8 + 1; 32], key: secret(place).public() };
-        let route: Route = std::array::from_fn(hop);
+        let way = |secret| Way {
+            secret: [secret; 32],
+            hops: (0..ROUTE_HOPS).map(hop).collect(),
+            delays: vec![Duration::ZERO; ROUTE_HOPS - 1],
+        };
         BuildJob {
             number: 1,
             session: 1,
             epoch: Epoch(1),
             document: DocumentHash([2; 8]),
-            secret: [8; 32],
-            route,
-            delays: Delays::default(),
-            surb_id: SurbId::new([3; 16]).unwrap(),
-            surb_secret: [9; 32],
-            surb_route: route,
-            surb_delays: Delays::default(),
+            exchange: Exchange { there: way(8), surb_id: SurbId::new([3; 16]).unwrap(), back: way(9) },
             mailbox: HOLDER,
             command,
             puzzle,

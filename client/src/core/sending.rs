@@ -8,6 +8,7 @@ use super::{
 use crate::arq::Pace;
 use veilpost_packet::{
     command::Command as MailboxCommand,
+    exchange::{Exchange, Way},
     frame::{Flags, Frame, FrameKind},
     ids::{NodeId, SurbId},
     random,
@@ -54,13 +55,19 @@ impl Core {
             session: connection.number,
             epoch: document.epoch,
             document: document.hash(),
-            secret: random::bytes(&mut self.rng),
-            route,
-            delays: topology::delays(&mut self.rng, &document),
-            surb_id,
-            surb_secret: random::bytes(&mut self.rng),
-            surb_route,
-            surb_delays: topology::delays(&mut self.rng, &document),
+            exchange: Exchange {
+                there: Way {
+                    secret: random::bytes(&mut self.rng),
+                    hops: route.to_vec(),
+                    delays: topology::delays(&mut self.rng, &document).to_vec(),
+                },
+                surb_id,
+                back: Way {
+                    secret: random::bytes(&mut self.rng),
+                    hops: surb_route.to_vec(),
+                    delays: topology::delays(&mut self.rng, &document).to_vec(),
+                },
+            },
             mailbox,
             puzzle: puzzle_of(&document, &command, &mailbox),
             command,

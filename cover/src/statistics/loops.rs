@@ -84,6 +84,13 @@ impl Loops {
         true
     }
 
+    /// A loop will not come back, or came back changed; false for one that is not on its way.
+    pub fn handle_lost(&mut self, id: &SurbId) -> bool {
+        let Some(waiting) = self.waiting.remove(id) else { return false };
+        self.settle(waiting, false);
+        true
+    }
+
     /// What should be back by now and is not is lost.
     pub fn handle_time(&mut self, now: Timestamp) {
         let late = |waiting: &Waiting| waiting.deadline < now;
