@@ -10,6 +10,7 @@
 //! | [`sphinx`] | packets, SURBs, one hop's unwrap |
 //! | [`replay`] | the tags of packets seen |
 //! | [`command`] | what clients ask of mailboxes, and the answers |
+//! | [`exchange`] | a command and the way of its answer, to be built by a worker |
 //! | [`boxes`] | streams of boxes: capabilities, sealing, signatures |
 //! | [`puzzle`] | the client puzzle that a Put, or a session, pays with |
 //! | [`digest`] | what mailboxes publish each tick |
@@ -20,6 +21,7 @@ pub mod boxes;
 pub mod codec;
 pub mod command;
 pub mod digest;
+pub mod exchange;
 pub mod frame;
 pub mod geometry;
 pub mod ids;

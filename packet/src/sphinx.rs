@@ -23,9 +23,6 @@ use x25519_dalek::{PublicKey, StaticSecret};
 
 #[cfg(feature = "model")]
 pub mod model;
-mod trip;
-
-pub use trip::RoundTrip;
 
 /// The X25519 secret with which a node, or a client for one session, unwraps packets. Wiped on drop.
 pub struct SphinxSecret(StaticSecret);
@@ -61,7 +58,7 @@ pub struct Hop {
     pub key: SphinxPublic,
 }
 
-/// The hops of a packet, first to last.
+/// The hops of a client's packet, first to last. A node's own packets have fewer: they begin behind it.
 pub type Route = [Hop; ROUTE_HOPS];
 /// The delays that the first four hops are asked to keep; the last hop has none.
 pub type Delays = [Duration; ROUTE_DELAYS];
@@ -92,13 +89,13 @@ impl fmt::Debug for Packet {
     }
 }
 
-fn nodes(route: &Route) -> Vec<Node> {
+fn nodes(route: &[Hop]) -> Vec<Node> {
     let node = |hop: &Hop| Node::new(NodeAddressBytes::from_bytes(hop.address), PublicKey::from(hop.key.0));
     route.iter().map(node).collect()
 }
 
 /// The crate wants a delay for the last hop too, and ignores it.
-fn nanos(delays: &Delays) -> Vec<Delay> {
+fn nanos(delays: &[Duration]) -> Vec<Delay> {
     let delay = |delay: &Duration| Delay::new_from_nanos(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
     delays.iter().map(delay).chain([Delay::new_from_nanos(0)]).collect()
 }
@@ -108,15 +105,25 @@ fn nanos(delays: &Delays) -> Vec<Delay> {
 #[error("cannot build a packet: {0}")]
 pub struct BuildError(&'static str);
 
-/// Builds a packet of five hops (about 0.7 ms). `secret` are 32 fresh random bytes.
+/// The last hop of a route of 1 to [`ROUTE_HOPS`] hops, with a delay for each hop but the last.
+fn last<'a>(route: &'a [Hop], delays: &[Duration]) -> Result<&'a Hop, BuildError> {
+    if route.len() > ROUTE_HOPS {
+        return Err(BuildError("the route is too long"));
+    }
+    let last = route.last().ok_or(BuildError("the route has no hops"))?;
+    if delays.len() + 1 == route.len() { Ok(last) } else { Err(BuildError("a delay for each hop but the last")) }
+}
+
+/// Builds a packet of 1 to [`ROUTE_HOPS`] hops (about 0.7 ms for five), with a delay for each hop but the last. `secret` are 32 fresh
+/// random bytes. Packets are of one size, however many hops they have.
 ///
 /// # Errors
-/// If the plaintext is longer than [`PLAINTEXT`] bytes.
-pub fn build(secret: [u8; KEY], route: &Route, delays: &Delays, plaintext: &[u8]) -> Result<Packet, BuildError> {
+/// If the plaintext is longer than [`PLAINTEXT`] bytes, or route and delays have other lengths.
+pub fn build(secret: [u8; KEY], route: &[Hop], delays: &[Duration], plaintext: &[u8]) -> Result<Packet, BuildError> {
     if plaintext.len() > PLAINTEXT {
         return Err(BuildError("the plaintext is too long"));
     }
-    let [.., last] = route;
+    let last = last(route, delays)?;
     let destination = Destination::new(DestinationAddressBytes::from_bytes(last.address), [0; SURB_ID]);
     let packet = SphinxPacketBuilder::new()
         .with_payload_size(SPHINX_PAYLOAD)
@@ -151,14 +158,17 @@ enum Layers {
 }
 
 impl Surb {
-    /// Makes a SURB (about 0.6 ms) whose last hop is its maker. `secret` are 32 fresh random bytes.
+    /// Makes a SURB (about 0.6 ms for five hops) whose last hop is its maker. `secret` are 32 fresh random bytes.
+    ///
+    /// # Errors
+    /// If the route has no hop or more than [`ROUTE_HOPS`], or the delays are not one for each hop but the last.
     pub fn new(
         secret: [u8; KEY],
         id: SurbId,
-        route: &Route,
-        delays: &Delays,
+        route: &[Hop],
+        delays: &[Duration],
     ) -> Result<(Self, SurbRecovery), BuildError> {
-        let [.., last] = route;
+        let last = last(route, delays)?;
         let destination = Destination::new(DestinationAddressBytes::from_bytes(last.address), *id.as_bytes());
         let material = SURBMaterial::new(nodes(route), nanos(delays), destination, SINGLE_SEED_SURB_VERSION);
         let (surb, recovery) = CrateSurb::new_recoverable(StaticSecret::from(secret), material)

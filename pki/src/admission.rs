@@ -5,6 +5,7 @@
 //! client -> entry -> layer 1 -> layer 2 -> layer 3 -> mailbox
 //!                    mailbox -> layer 1 -> layer 2 -> layer 3 -> entry -> session
 //! ```
+//! A node's own loops begin behind it on the first line, and end at it on the second, or at a mailbox on the first.
 
 use crate::{document::Place, params::Params};
 use std::time::Duration;
@@ -59,7 +60,7 @@ pub enum DropReason {
     To,
     /// No such session, or it ended while the packet waited.
     Session,
-    /// The route ends here.
+    /// The route ends here, and it is none of this node's own loops.
     LastHop,
     /// Seen before.
     Replay,
@@ -159,6 +160,12 @@ pub fn may_go(ours: Place, to: Place) -> bool {
         (Place::Mix(layer), Place::Mix(next)) => layer.checked_add(1) == Some(next),
         _ => false,
     }
+}
+
+/// Whether the answer to a node's own loop comes to it from a node at `from`: as answers to clients come through it, and to a mailbox as
+/// commands do. From an entry, or a client, none comes.
+pub fn may_return(ours: Place, from: Place) -> bool {
+    may_come(ours, from) && from != Place::Entry
 }
 
 /// Whether two nodes tell each other what they hold: mailboxes do, over links of their own.
@@ -313,6 +320,8 @@ mod tests {
                 let expected = legal.contains(&(from, to));
                 assert_eq!(may_go(from, to), expected, "{from:?} to {to:?}");
                 assert_eq!(may_come(to, from), expected, "{to:?} from {from:?}");
+                let returns = expected && from != Place::Entry;
+                assert_eq!(may_return(to, from), returns, "back to {to:?} from {from:?}");
             }
         }
     }

@@ -12,16 +12,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("packet", &[]),
     ("link", &["packet"]),
     ("pki", &["packet"]),
-    ("daemon", &["packet", "link", "pki"]),
+    ("cover", &["packet", "pki"]),
+    ("daemon", &["packet", "link", "pki", "cover"]),
     ("directory", &["packet", "link", "pki", "daemon"]),
-    ("mixnode", &["packet", "link", "pki", "daemon"]),
-    ("mailbox", &["packet", "link", "pki", "daemon"]),
-    ("client", &["packet", "link", "pki"]),
-    ("lab", &["packet", "pki", "daemon", "mixnode", "mailbox", "client"]),
+    ("mixnode", &["packet", "link", "pki", "cover", "daemon"]),
+    ("mailbox", &["packet", "link", "pki", "cover", "daemon"]),
+    ("client", &["packet", "link", "pki", "cover"]),
+    ("lab", &["packet", "pki", "cover", "daemon", "mixnode", "mailbox", "client"]),
 ];
 
 /// Crates without IO, and what none of their dependencies may be.
-const PURE: &[&str] = &["veilpost-packet", "veilpost-pki"];
+const PURE: &[&str] = &["veilpost-packet", "veilpost-pki", "veilpost-cover"];
 const IO: &[&str] = &["tokio", "quinn", "rustls", "mio", "socket2", "async-std", "sled", "rusqlite"];
 
 fn cargo(arguments: &[&str]) -> String {

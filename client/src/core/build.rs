@@ -3,9 +3,10 @@
 
 use veilpost_packet::{
     command::Command,
+    exchange::Exchange,
     ids::{DocumentHash, NodeId, SurbId},
     puzzle::{Effort, Puzzle},
-    sphinx::{BuildError, Packet, RoundTrip, SurbRecovery},
+    sphinx::{BuildError, Packet, SurbRecovery},
     time::Epoch,
 };
 use veilpost_pki::View;
@@ -33,7 +34,7 @@ pub struct BuildJob {
     pub(super) session: u64,
     pub(super) epoch: Epoch,
     pub(super) document: DocumentHash,
-    pub(super) trip: RoundTrip,
+    pub(super) exchange: Exchange,
     pub(super) mailbox: NodeId,
     pub(super) command: Command,
     /// What a Put pays with; `None` for commands that pay nothing.
@@ -62,27 +63,26 @@ impl BuildJob {
 
     /// Solves the Put's puzzle if there is one (tens to hundreds of milliseconds), and makes SURB and packet: about 1.3 ms.
     pub fn run(self) -> Built {
-        self.run_with(RoundTrip::build)
+        self.run_with(Exchange::build)
     }
 
     /// As [`BuildJob::run`], with packets that `make` makes: a simulation's.
     pub fn run_with(
         mut self,
-        make: impl FnOnce(&RoundTrip, &Command) -> Result<(Packet, SurbRecovery), BuildError>,
+        make: impl FnOnce(&Exchange, &Command) -> Result<(Packet, SurbRecovery), BuildError>,
     ) -> Built {
         if let (Command::Put { puzzle: room, .. }, Some(puzzle)) = (&mut self.command, self.puzzle) {
             // Of 10^13 puzzles one is not solved: its box is refused, and sent again to another holder on its schedule.
             *room = puzzle.solve().unwrap_or_default();
         }
-        let made = make(&self.trip, &self.command);
         Built {
             number: self.number,
             session: self.session,
             epoch: self.epoch,
             document: self.document,
-            surb_id: self.trip.surb_id,
+            surb_id: self.exchange.surb_id,
             mailbox: self.mailbox,
-            result: made,
+            result: make(&self.exchange, &self.command),
         }
     }
 }
@@ -91,11 +91,13 @@ impl BuildJob {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use veilpost_packet::{
         boxes::{BoxClass, BoxTerms, StreamRoot},
+        exchange::Way,
         geometry::{PUZZLE, ROUTE_HOPS},
         ids::{District, NetworkId},
-        sphinx::{Delays, Hop, Route, SphinxSecret, Unwrapped, unwrap},
+        sphinx::{Hop, SphinxSecret, Unwrapped, unwrap},
         time::Day,
     };
     use veilpost_pki::PutAdmission;
@@ -121,21 +123,17 @@ mod tests {
 
     fn job(command: Command, puzzle: Option<Puzzle>) -> BuildJob {
         let hop = |place: usize| Hop { address: [place as u8 + 1; 32], key: secret(place).public() };
-        let route: Route = std::array::from_fn(hop);
+        let way = |secret| Way {
+            secret: [secret; 32],
+            hops: (0..ROUTE_HOPS).map(hop).collect(),
+            delays: vec![Duration::ZERO; ROUTE_HOPS - 1],
+        };
         BuildJob {
             number: 1,
             session: 1,
             epoch: Epoch(1),
             document: DocumentHash([2; 8]),
-            trip: RoundTrip {
-                secret: [8; 32],
-                route,
-                delays: Delays::default(),
-                surb_id: SurbId::new([3; 16]).unwrap(),
-                surb_secret: [9; 32],
-                surb_route: route,
-                surb_delays: Delays::default(),
-            },
+            exchange: Exchange { there: way(8), surb_id: SurbId::new([3; 16]).unwrap(), back: way(9) },
             mailbox: HOLDER,
             command,
             puzzle,

@@ -8,10 +8,11 @@ use super::{
 use crate::{arq::Pace, store::streams::StreamKind};
 use veilpost_packet::{
     command::Command as MailboxCommand,
+    exchange::{Exchange, Way},
     frame::{Flags, Frame, FrameKind},
     ids::{BoxId, NodeId, SurbId},
     random,
-    sphinx::{Hop, RoundTrip},
+    sphinx::Hop,
     time::Timestamp,
 };
 use veilpost_pki::{Params, topology};
@@ -54,14 +55,18 @@ impl Core {
             session: connection.number,
             epoch: document.epoch,
             document: document.hash(),
-            trip: RoundTrip {
-                secret: random::bytes(&mut self.rng),
-                route,
-                delays: topology::delays(&mut self.rng, &document),
+            exchange: Exchange {
+                there: Way {
+                    secret: random::bytes(&mut self.rng),
+                    hops: route.to_vec(),
+                    delays: topology::delays(&mut self.rng, &document).to_vec(),
+                },
                 surb_id,
-                surb_secret: random::bytes(&mut self.rng),
-                surb_route,
-                surb_delays: topology::delays(&mut self.rng, &document),
+                back: Way {
+                    secret: random::bytes(&mut self.rng),
+                    hops: surb_route.to_vec(),
+                    delays: topology::delays(&mut self.rng, &document).to_vec(),
+                },
             },
             mailbox,
             puzzle: puzzle_of(&document, &command, &mailbox),

@@ -2,7 +2,10 @@
 //! shapes, which take a hundredth of the time.
 
 use veilpost_client::core::{BuildJob, Built};
-use veilpost_packet::sphinx::{self, BuildError, Packet, Reject, RoundTrip, SphinxSecret, Surb, Unwrapped, model};
+use veilpost_packet::{
+    exchange::Exchange,
+    sphinx::{self, BuildError, Packet, Reject, SphinxSecret, Surb, Unwrapped, model},
+};
 
 /// What packets are made of. Engines cannot tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -18,7 +21,7 @@ impl Packets {
     pub(super) fn run(self, job: BuildJob) -> Built {
         match self {
             Self::Real => job.run(),
-            Self::Model => job.run_with(RoundTrip::build_model),
+            Self::Model => job.run_with(Exchange::build_model),
         }
     }
 
