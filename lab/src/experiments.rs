@@ -1,5 +1,11 @@
 //! The experiments of the lab, a file each.
 
+pub mod activity;
+pub mod boxes;
+pub mod burst;
+pub mod loss_oracle;
+pub mod n_minus_one;
+pub mod replies;
 pub mod unobservability;
 
 use crate::report::Report;
@@ -35,12 +41,45 @@ pub struct Experiment {
 }
 
 /// All of them.
-pub const ALL: &[Experiment] = &[Experiment {
-    id: "E14",
-    title: "is an idle client told from a busy one on its own line?",
-    seeds: 200,
-    run: unobservability::run,
-}];
+pub const ALL: &[Experiment] = &[
+    Experiment {
+        id: "E14",
+        title: "is an idle client told from a busy one on its own line?",
+        seeds: 200,
+        run: unobservability::run,
+    },
+    Experiment {
+        id: "E15",
+        title: "how often does a stealthy n-1 attempt on a mix succeed?",
+        seeds: 20,
+        run: n_minus_one::run,
+    },
+    Experiment { id: "E19", title: "does a dropped reply show whose box it was?", seeds: 20, run: loss_oracle::run },
+    Experiment {
+        id: "E20",
+        title: "can a mailbox mark a client's downlink by a burst of replies?",
+        seeds: 50,
+        run: burst::run,
+    },
+    Experiment {
+        id: "E21",
+        title: "does a watcher of a mailbox tell writes from reads?",
+        seeds: 10,
+        run: replies::run,
+    },
+    Experiment {
+        id: "E24",
+        title: "do mailboxes and digests show whether people write?",
+        seeds: 200,
+        run: activity::run,
+    },
+    Experiment {
+        id: "E25",
+        title: "does a box's life at the mailboxes show whether it is real?",
+        seeds: 10,
+        run: boxes::run,
+    },
+];
 
 /// Runs `one` for each seed on the options' threads; results in order of seeds.
 pub(crate) fn over_seeds<T: Send>(options: &Options, one: impl Fn(u64) -> T + Sync) -> Vec<T> {

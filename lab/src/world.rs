@@ -32,6 +32,8 @@ pub const ROLES: [(usize, &str); 6] = [
     (4, "sends a file"),
     (5, "receives a file"),
 ];
+/// Who sends the file.
+pub const FILE_WRITER: usize = 4;
 /// Bytes of the file: some 93 boxes, so it takes most of a watch of 15 minutes at one Put slot in 8 s.
 const FILE: usize = 300 << 10;
 /// Mean time between two bursts of texts of one person.
@@ -56,6 +58,11 @@ pub struct World {
 
 /// Lets six people make friends in pairs, and watches them for `time`.
 pub fn watched(seed: u64, activity: Activity, time: Duration) -> World {
+    watched_while(seed, activity, time, |_| {})
+}
+
+/// The same, with somebody who acts once a second of the watch.
+pub fn watched_while(seed: u64, activity: Activity, time: Duration, mut act: impl FnMut(&mut Simulation)) -> World {
     // A connection is young for 15 minutes in a real network; all clients' downlinks are fast then, whatever they do.
     let params = Params { catch_up: Duration::from_secs(60), ..Params::standard() };
     let setup =
@@ -71,6 +78,7 @@ pub fn watched(seed: u64, activity: Activity, time: Duration) -> World {
     let mut marks = Vec::new();
     simulation.run(until, |simulation| {
         people.act(simulation);
+        act(simulation);
         marks.extend(events(simulation));
         false
     });
@@ -108,7 +116,7 @@ impl People {
                 let at = now + exponential(&mut people.rng, BURSTS);
                 people.writers.push((client, name.clone(), at));
             }
-            people.file = Some((4, third.0.clone()));
+            people.file = Some((FILE_WRITER, third.0.clone()));
         }
         people
     }

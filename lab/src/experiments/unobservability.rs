@@ -89,9 +89,9 @@ fn moments(capture: &Capture, client: u32) -> Vec<f64> {
     of.map(|mark| mark.time_ns as f64 / 1e9).collect()
 }
 
-/// The same line with an independent Poisson stream of a tenth of its rate on top.
-fn faster(line: &Line, span: (f64, f64), rng: &mut EngineRng) -> Line {
-    let rate = line.times.len() as f64 / (span.1 - span.0) / 10.0;
+/// The same line with an independent Poisson stream of this share of its rate on top: activity that adds to the cover.
+pub fn faster(line: &Line, share: f64, span: (f64, f64), rng: &mut EngineRng) -> Line {
+    let rate = line.times.len() as f64 / (span.1 - span.0) * share;
     let mut times = line.times.clone();
     let mut at = span.0;
     loop {
@@ -140,7 +140,7 @@ fn one(seed: u64) -> (PValues, Vec<u32>) {
     let [one, other] = [2, 3].map(|client| line(&idle.capture, idle_span, client, true));
     add(compare("null: idle and idle, up", &one, &other, span, &mut rng));
     let active = line(&busy.capture, busy_span, 0, true);
-    add(compare("control: a rate of 1.1, up", &faster(&active, span, &mut rng), &one, span, &mut rng));
+    add(compare("control: a rate of 1.1, up", &faster(&active, 0.1, span, &mut rng), &one, span, &mut rng));
     let uncovered = uncovered(&busy, busy_span.0);
     add(compare("control: no cover, up", &uncovered, &one, span, &mut rng));
     sizes.sort_unstable();

@@ -35,6 +35,8 @@ pub(super) struct Client {
     store: Option<Store>,
     /// How slow its clock is.
     behind: Duration,
+    /// Its entry drops replies until then.
+    deaf: Timestamp,
     online: bool,
     link: Option<Link>,
     failures: u32,
@@ -65,6 +67,7 @@ impl Simulation {
             core: None,
             store: Some(store),
             behind: Duration::ZERO,
+            deaf: Timestamp::ZERO,
             online: true,
             link: None,
             failures: 0,
@@ -117,6 +120,11 @@ impl Simulation {
     pub fn restart_client(&mut self, number: usize) {
         self.kill_client(number);
         self.start_client(number);
+    }
+
+    /// Lets a client's entry drop all replies that come for it until then.
+    pub fn drop_replies(&mut self, number: usize, until: Timestamp) {
+        self.client_mut(number).deaf = until;
     }
 
     /// Sets a client's clock back.
@@ -241,6 +249,9 @@ impl Simulation {
         let local = client.clock(now);
         let Some(link) = client.link.as_ref().filter(|link| link.address == address) else { return };
         if frame.kind() == FrameKind::Packet {
+            if now < client.deaf {
+                return;
+            }
             let packet = Packet::from_bytes(frame.body()).expect("a frame's body is a packet");
             let unwrapped = packets.unwrap(&address.0, &link.session.secret, &packet);
             if let Ok(unwrapped) = unwrapped {

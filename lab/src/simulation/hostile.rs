@@ -29,10 +29,26 @@ pub enum Nature {
     OldBytes,
     /// Answers so much later.
     Slow(Duration),
+    /// Keeps all answers back and gives them at once, each time that so much has passed.
+    Hoards(Duration),
     /// Answers nobody.
     Silent,
     /// Says of every other box that it is against the rules, and of the rest that something else is there.
     Contradicts,
+}
+
+impl Nature {
+    /// When an answer of now leaves.
+    fn due(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Slow(by) => now + by,
+            Self::Hoards(period) => {
+                let period_ns = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX).max(1);
+                now + Duration::from_nanos(period_ns - now.as_nanos() % period_ns)
+            }
+            _ => now,
+        }
+    }
 }
 
 /// The shell around a mailbox's engine.
@@ -54,10 +70,10 @@ impl Shell {
         match self.nature {
             Nature::Honest => replies,
             Nature::Silent => Vec::new(),
-            Nature::Slow(by) => {
+            Nature::Slow(_) | Nature::Hoards(_) => {
                 for reply in replies {
                     self.count += 1;
-                    self.late.insert((now + by, self.count), reply);
+                    self.late.insert((self.nature.due(now), self.count), reply);
                 }
                 let later = self.late.split_off(&(now, u64::MAX));
                 std::mem::replace(&mut self.late, later).into_values().collect()

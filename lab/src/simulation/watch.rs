@@ -84,6 +84,11 @@ impl Simulation {
         self.watch = Some(Watch::default());
     }
 
+    /// What was noted so far.
+    pub fn watched(&self) -> Option<&Watch> {
+        self.watch.as_ref()
+    }
+
     /// What was noted since; nothing is noted any more.
     pub fn take_watch(&mut self) -> Watch {
         self.watch.take().unwrap_or_default()

@@ -1,0 +1,159 @@
+//! E25: does the life of a box show whether it is real? A mailbox sees when a box is written, copied, read, read again and
+//! acknowledged, and in which order boxes are read. Boxes of texts, and of a file, against decoys of the same busy people; the area
+//! under the curve is one half at chance.
+//!
+//! Nobody is ever away in this world. One decoy in 16 imitates a reader who is, and one in 16 is never acknowledged: boxes that are
+//! read late, or not acknowledged, are decoys here. What these would be in a network whose people come and go is not this
+//! experiment's; so ages and the like are compared among boxes that were read soon, and the shares of the others are printed.
+
+use super::{Options, over_seeds};
+use crate::{
+    report::{Expected, Report},
+    simulation::{Asked, Truth},
+    statistics::{auc, share},
+    world::{Activity, FILE_WRITER, World, watched},
+};
+use std::{collections::BTreeMap, time::Duration};
+use veilpost_packet::{boxes::BoxTag, ids::BoxId, time::Timestamp};
+
+/// Watch of one world: acknowledgements leave after half an hour on average.
+const WATCH: Duration = Duration::from_secs(4 * 3_600);
+/// Boxes written in the first part of the watch count: what is left is their life.
+const BORN: Duration = Duration::from_secs(3_600);
+/// Read within this time: somebody was there.
+const SOON: f64 = 600.0;
+/// An area this far from one half is a leak that this many boxes would show for certain.
+const LEAK: f64 = 0.03;
+
+/// What all mailboxes together see of one box, in seconds.
+#[derive(Clone, Debug, Default)]
+struct Life {
+    puts: Vec<Timestamp>,
+    gets: Vec<Timestamp>,
+    acks: Vec<Timestamp>,
+    named: Option<Timestamp>,
+}
+
+fn lives(world: &World) -> BTreeMap<BoxId, Life> {
+    let mut lives: BTreeMap<BoxId, Life> = BTreeMap::new();
+    for command in &world.watch.commands {
+        let Some(life) = command.id.map(|id| lives.entry(id).or_default()) else { continue };
+        match command.asked {
+            Asked::Put => life.puts.push(command.at),
+            Asked::Get => life.gets.push(command.at),
+            Asked::Ack => life.acks.push(command.at),
+            Asked::Loop => {}
+        }
+    }
+    let tags: BTreeMap<BoxTag, Timestamp> = world.watch.named.iter().rev().map(|(at, _, tag)| (*tag, *at)).collect();
+    for (id, life) in &mut lives {
+        life.named = tags.get(&BoxTag::of(id)).copied();
+    }
+    lives.retain(|_, life| life.puts.first().is_some_and(|first| first.since(world.from) < BORN));
+    lives
+}
+
+/// A box's figures, by name; what did not happen has none.
+fn figures(life: &Life, overtaken: Option<f64>) -> Vec<(&'static str, f64)> {
+    let after = |from: Option<&Timestamp>, to: Option<&Timestamp>| Some(to?.since(*from?).as_secs_f64());
+    let age = after(life.named.as_ref(), life.gets.first());
+    let soon = age.is_some_and(|age| age <= SOON);
+    let mut figures = vec![
+        (LATE, Some(f64::from(u8::from(!soon)))),
+        (UNACKNOWLEDGED, Some(f64::from(u8::from(life.acks.is_empty())))),
+        ("times it is written", Some(life.puts.len() as f64)),
+        ("time to its first copy", after(life.puts.first(), life.puts.get(1))),
+    ];
+    if soon {
+        figures.extend([
+            ("age when it is first read", age),
+            ("times it is read", Some(life.gets.len() as f64)),
+            ("time to its second reading", after(life.gets.first(), life.gets.get(1))),
+            ("time from reading to acknowledgement", after(life.gets.first(), life.acks.first())),
+            ("place in the order of reading", overtaken),
+        ]);
+    }
+    figures.into_iter().filter_map(|(what, value)| Some((what, value?))).collect()
+}
+
+const LATE: &str = "read late or never";
+const UNACKNOWLEDGED: &str = "never acknowledged";
+
+/// What a box is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Kind {
+    Decoy,
+    Text,
+    File,
+}
+
+impl Kind {
+    fn of(truth: Truth) -> Self {
+        match truth {
+            Truth { decoy: true, .. } => Self::Decoy,
+            Truth { writer: FILE_WRITER, .. } => Self::File,
+            Truth { .. } => Self::Text,
+        }
+    }
+}
+
+/// How many boxes named later were read sooner, less those named sooner and read later, among the fifty neighbours each way.
+fn overtaken(lives: &BTreeMap<BoxId, Life>) -> BTreeMap<BoxId, f64> {
+    const NEIGHBOURS: usize = 50;
+    let read = |life: &Life| Some((life.named?, *life.gets.first()?));
+    let mut order: Vec<_> =
+        lives.iter().filter_map(|(id, life)| read(life).map(|(named, got)| (named, got, *id))).collect();
+    order.sort_unstable();
+    let place = |(at, (_, got, id)): (usize, &(Timestamp, Timestamp, BoxId))| {
+        let later = order.iter().skip(at + 1).take(NEIGHBOURS).filter(|(_, other, _)| other < got).count();
+        let sooner = order.iter().take(at).rev().take(NEIGHBOURS).filter(|(_, other, _)| other > got).count();
+        (*id, later as f64 - sooner as f64)
+    };
+    order.iter().enumerate().map(place).collect()
+}
+
+type Samples = BTreeMap<&'static str, BTreeMap<Kind, Vec<f64>>>;
+
+fn one(seed: u64) -> Samples {
+    let world = watched(seed, Activity::Busy, WATCH);
+    let lives = lives(&world);
+    let overtaken = overtaken(&lives);
+    let mut samples = Samples::new();
+    for (id, life) in &lives {
+        let Some(truth) = world.watch.truth.get(id) else { continue };
+        for (what, value) in figures(life, overtaken.get(id).copied()) {
+            samples.entry(what).or_default().entry(Kind::of(*truth)).or_default().push(value);
+        }
+    }
+    samples
+}
+
+/// Runs the experiment.
+pub fn run(options: &Options) -> Report {
+    let mut all = Samples::new();
+    for samples in over_seeds(options, one) {
+        for (what, kinds) in samples {
+            let known = all.entry(what).or_default();
+            kinds.into_iter().for_each(|(kind, values)| known.entry(kind).or_default().extend(values));
+        }
+    }
+    let mut report = Report::new("E25", "does a box's life at the mailboxes show whether it is real?");
+    for (what, kinds) in &all {
+        let Some(decoys) = kinds.get(&Kind::Decoy) else { continue };
+        if [LATE, UNACKNOWLEDGED].contains(what) {
+            for (kind, values) in kinds {
+                let hits = values.iter().filter(|value| **value > 0.0).count();
+                let share = share(hits as u64, values.len() as u64);
+                report.add_interval(format!("{what}: {kind:?}"), "of all", share, values.len(), Expected::Known);
+            }
+            continue;
+        }
+        for (kind, values) in kinds.iter().filter(|(kind, _)| **kind != Kind::Decoy) {
+            if let Some(area) = auc(values, decoys) {
+                let expected = Expected::Within(0.5 - LEAK, 0.5 + LEAK);
+                report.add_interval(format!("{what}: {kind:?} against decoy"), "AUC", area, values.len(), expected);
+            }
+        }
+    }
+    report
+}

@@ -1,0 +1,137 @@
+//! E19: does a lost reply show whose box it was? An entry drops all that comes for one client in the seconds after some box was
+//! written at a mailbox of its accomplice, who counts how often that box is written again. Precision is chance if copies do not
+//! depend on what was answered. Positive control: a client that writes again what was not answered, and nothing else.
+
+use super::{Options, over_seeds};
+use crate::{
+    report::{Expected, Report},
+    simulation::{Asked, Simulation, Watch},
+    statistics::auc,
+    world::{self, Activity, ROLES},
+};
+use rand::Rng;
+use std::{collections::BTreeSet, time::Duration};
+use veilpost_packet::{
+    ids::BoxId,
+    random::{EngineRng, exponential, seeded},
+    time::Timestamp,
+};
+
+/// Trials are made for so long.
+const TRIALS: Duration = Duration::from_secs(30 * 60);
+/// Afterwards boxes are watched for so long: what waits to be written again waits for ten minutes on average.
+const AFTER: Duration = Duration::from_secs(40 * 60);
+/// From one trial to the next.
+const PAUSE: Duration = Duration::from_secs(20);
+/// How long the entry drops what comes: T0, four hops and a mailbox's own delay take longer in one of a thousand cases.
+const DROPPED: Duration = Duration::from_secs(10);
+/// The mailbox that is the entry's accomplice.
+const ACCOMPLICE: usize = 0;
+/// An area this far from one half is a leak.
+const LEAK: f64 = 0.05;
+
+/// A box that was written at the accomplice while the entry dropped what came for a client.
+struct Trial {
+    id: BoxId,
+    at: Timestamp,
+    /// The box was that client's.
+    hit: bool,
+}
+
+struct Adversary {
+    rng: EngineRng,
+    next: Timestamp,
+    looked: usize,
+    known: BTreeSet<BoxId>,
+    trials: Vec<Trial>,
+}
+
+impl Adversary {
+    /// Once a second: a box that is new at the accomplice begins a trial against its writer, or against somebody else.
+    fn act(&mut self, simulation: &mut Simulation) {
+        let now = simulation.now();
+        let Some(watch) = simulation.watched() else { return };
+        let new: Vec<_> = watch.commands.iter().skip(self.looked).copied().collect();
+        self.looked += new.len();
+        let written = new.iter().filter(|command| command.asked == Asked::Put);
+        let fresh: Vec<_> =
+            written.filter_map(|put| Some((put.id?, put.mailbox))).filter(|(id, _)| self.known.insert(*id)).collect();
+        let writer = |id: &BoxId| Some(watch.truth.get(id)?.writer);
+        let here = fresh.iter().find_map(|(id, mailbox)| Some((*id, writer(id)?)).filter(|_| *mailbox == ACCOMPLICE));
+        let Some((id, writer)) = here.filter(|_| now >= self.next) else { return };
+        let hit = self.rng.random_bool(0.5);
+        let others = (writer + self.rng.random_range(1..ROLES.len())) % ROLES.len();
+        simulation.drop_replies(if hit { writer } else { others }, now + DROPPED);
+        self.trials.push(Trial { id, at: now, hit });
+        self.next = now + PAUSE;
+    }
+}
+
+/// How often each trial's box was written again at the accomplice; hits first.
+fn one(seed: u64) -> [Vec<f64>; 2] {
+    let mut seed_bytes = [0x19; 32];
+    seed_bytes[..8].copy_from_slice(&seed.to_be_bytes());
+    let (rng, next, known) = (seeded(seed_bytes), Timestamp::ZERO, BTreeSet::new());
+    let mut adversary = Adversary { rng, next, looked: 0, known, trials: Vec::new() };
+    let mut begun = None;
+    let world = world::watched_while(seed, Activity::Busy, TRIALS + AFTER, |simulation| {
+        let from = *begun.get_or_insert(simulation.now());
+        if simulation.now() < from + TRIALS {
+            adversary.act(simulation);
+        }
+    });
+    let mut again = [Vec::new(), Vec::new()];
+    for trial in &adversary.trials {
+        again[usize::from(!trial.hit)].push(written_again(&world.watch, trial) as f64);
+    }
+    again
+}
+
+fn written_again(watch: &Watch, trial: &Trial) -> usize {
+    let again = |seen: &&crate::simulation::CommandSight| {
+        seen.asked == Asked::Put && seen.id == Some(trial.id) && seen.mailbox == ACCOMPLICE && seen.at > trial.at
+    };
+    watch.commands.iter().filter(again).count()
+}
+
+/// What the control would show: a reply that leaves after T0 and passes five delays falls into the drop, or does not.
+fn control(trials: usize, rng: &mut EngineRng) -> [Vec<f64>; 2] {
+    let params = veilpost_pki::Params::standard();
+    let lost = |rng: &mut EngineRng| {
+        let delays: Duration = (0..5).map(|_| exponential(rng, params.hop_delay)).sum();
+        f64::from(u8::from(params.reply_floor + delays < DROPPED))
+    };
+    [(0..trials).map(|_| lost(rng)).collect(), vec![0.0; trials]]
+}
+
+/// Runs the experiment.
+pub fn run(options: &Options) -> Report {
+    let mut again = [Vec::new(), Vec::new()];
+    for [hits, misses] in over_seeds(options, one) {
+        again[0].extend(hits);
+        again[1].extend(misses);
+    }
+    let mut report = Report::new("E19", "does a dropped reply show whose box it was?");
+    let [hits, misses] = &again;
+    if let Some(area) = auc(hits, misses) {
+        let n = hits.len() + misses.len();
+        report.add_interval(
+            "boxes written again after a drop",
+            "AUC",
+            area,
+            n,
+            Expected::Within(0.5 - LEAK, 0.5 + LEAK),
+        );
+    }
+    let [hits, misses] = control(hits.len(), &mut seeded([0x19; 32]));
+    if let Some(area) = auc(&hits, &misses) {
+        report.add_interval(
+            "control: writes again what was not answered",
+            "AUC",
+            area,
+            hits.len() * 2,
+            Expected::AtLeast(0.9),
+        );
+    }
+    report
+}
