@@ -159,11 +159,6 @@ impl Cover {
         self.ready.push_back(built);
     }
 
-    /// A job will never be done, as when its worker is gone.
-    pub fn handle_unbuilt(&mut self) {
-        self.building = self.building.saturating_sub(1);
-    }
-
     /// The loop of the next tick that is due. A tick for which none is ready passes.
     pub fn poll_packet(&mut self, now: Timestamp) -> Option<Departure> {
         loop {
@@ -214,7 +209,7 @@ impl Cover {
         self.loops.is_waiting(id)
     }
 
-    /// An answer whose route ends here. False for one that is not on its way; one that was changed on its way counts as lost.
+    /// An answer whose route ends here. False for one that is not on its way, and for one that was changed, which counts as lost.
     pub fn handle_returned(&mut self, now: Timestamp, id: &SurbId, payload: &SealedPayload) -> bool {
         self.forget_lost(now);
         let Some(recovery) = self.recoveries.remove(id) else { return false };
@@ -222,7 +217,8 @@ impl Cover {
             self.loops.handle_returned(now, id)
         } else {
             self.mishaps.changed += 1;
-            self.loops.handle_lost(id)
+            self.loops.handle_lost(id);
+            false
         }
     }
 
@@ -231,9 +227,10 @@ impl Cover {
         self.next
     }
 
-    /// What loops tell that were sent from `from` on.
+    /// What loops tell that were sent from `from` on; those from before are forgotten.
     pub fn evidence(&mut self, now: Timestamp, from: Timestamp) -> Evidence {
         self.forget_lost(now);
+        self.loops.forget_before(from);
         self.loops.evidence(from, Timestamp::FAR_FUTURE)
     }
 

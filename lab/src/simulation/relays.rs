@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use veilpost_cover::Cover;
 use veilpost_mailbox::{
     engine::{Arrived, Counters, FromPeer, Limits as MailboxLimits, Mailbox, Request, Terms},
     memory::MemoryStore,
@@ -55,6 +56,8 @@ pub(super) struct Relay {
 pub(super) struct MailboxNode {
     pub(super) node: Node,
     pub(super) engine: Option<Mailbox<MemoryStore>>,
+    /// Its own loops, as long as its process runs.
+    cover: Option<Cover>,
     /// The disk, while no engine has it.
     pub(super) store: Option<MemoryStore>,
     pub(super) memory: BTreeMap<Epoch, (TagKey, TagTable)>,
@@ -71,6 +74,7 @@ impl MailboxNode {
         Self {
             node,
             engine: None,
+            cover: None,
             store: Some(MemoryStore::default()),
             memory: BTreeMap::new(),
             listed: false,
@@ -116,6 +120,7 @@ impl Simulation {
             Who::Mailbox(number) => {
                 let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
                 mailbox.memory.clear();
+                mailbox.cover = None;
                 mailbox.linked.clear();
                 mailbox.next_links = Timestamp::ZERO;
                 if let Some(engine) = mailbox.engine.take() {
@@ -134,9 +139,13 @@ impl Simulation {
         }
         let (now, network, authorities) = (self.now, self.network.clone(), self.authorities.clone());
         self.node_mut(who).start(now, &network, &authorities);
+        let rng = fork(&mut self.rng);
+        if let Who::Mailbox(number) = who {
+            let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
+            mailbox.cover = Some(Cover::new(mailbox.node.id, rng.clone()));
+        }
         if let Who::Relay(number) = who {
             let limits = Limits { sessions: self.setup.sessions, ..Limits::default() };
-            let rng = fork(&mut self.rng);
             let relay = self.relays.get_mut(number).expect("a relay");
             relay.engine = Some(Engine::idle(relay.node.id, limits, rng));
         }
@@ -325,7 +334,11 @@ impl Simulation {
                     return;
                 }
                 mailbox.node.log_tags(epoch, &[tag]);
-                let Unwrapped::Deliver { payload, .. } = unwrapped else { return };
+                let Unwrapped::Deliver { payload, surb, .. } = unwrapped else { return };
+                if let Some(id) = surb {
+                    let _counted = mailbox.cover.as_mut().map(|cover| cover.handle_returned(local, &id, &payload));
+                    return;
+                }
                 let opened = payload.open_forward().and_then(|plain| Command::decode(&plain).ok());
                 let Some((surb, command)) = opened else { return };
                 self.ledger.command(&command);
@@ -423,7 +436,11 @@ impl Simulation {
         for (epoch, tags) in engine.take_new_tags() {
             node.log_tags(epoch, &tags);
         }
-        let packets: Vec<_> = std::iter::from_fn(|| engine.poll_forward(local)).collect();
+        while let Some(job) = engine.poll_loop_job(local) {
+            engine.handle_loop_built(job.run());
+        }
+        let loops: Vec<_> = std::iter::from_fn(|| engine.poll_loop(local)).collect();
+        let packets: Vec<_> = loops.into_iter().chain(std::iter::from_fn(|| engine.poll_forward(local))).collect();
         let frames: Vec<_> = std::iter::from_fn(|| engine.poll_downlink(local)).collect();
         let due = engine.next_wake().unwrap_or(Timestamp::FAR_FUTURE);
         for forward in packets {
@@ -455,6 +472,7 @@ impl Simulation {
         let wake = self.poll_node(who);
         self.follow_terms(number);
         self.follow_links(number);
+        self.send_loops(number);
         let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
         let (id, skew, local) = (mailbox.node.id, mailbox.node.skew, mailbox.node.skew.local(self.now));
         let Some(engine) = &mut mailbox.engine else { return wake };
@@ -469,6 +487,7 @@ impl Simulation {
         let published = engine.next_digest().min(engine.next_set());
         let digest_due = if mailbox.listed { published } else { Timestamp::FAR_FUTURE };
         let due = engine.next_wake().min(digest_due).min(mailbox.shell.next_wake());
+        let due = due.min(mailbox.cover.as_ref().and_then(Cover::next_wake).unwrap_or(Timestamp::FAR_FUTURE));
         let reach = if replies.is_empty() { Default::default() } else { mailbox.node.next_nodes(may_go) };
         let any = digest.is_some() || !sets.is_empty();
         let entries = if any { mailbox.node.next_nodes(|_, to| to == Place::Entry) } else { BTreeSet::new() };
@@ -498,6 +517,27 @@ impl Simulation {
             self.send(who, to, Message::Peer { from: number, frame });
         }
         wake.min(skew.global(due))
+    }
+
+    /// A mailbox's own loops.
+    fn send_loops(&mut self, number: usize) {
+        let MailboxNode { node, memory, cover, .. } = self.mailboxes.get_mut(number).expect("a mailbox");
+        let (id, local) = (node.id, node.skew.local(self.now));
+        let Some(cover) = cover else { return };
+        let in_force = node.documents.in_force(local).filter(|document| memory.contains_key(&document.epoch));
+        cover.follow(local, in_force);
+        while let Some(job) = cover.poll_job() {
+            cover.handle_built(job.run());
+        }
+        let packets: Vec<_> = std::iter::from_fn(|| cover.poll_packet(local)).collect();
+        for packet in packets {
+            let to = self.by_id.get(&packet.to).copied().expect("routes are of listed nodes");
+            self.send(
+                Who::Mailbox(number),
+                to,
+                Message::Packet { from: id, flags: packet.flags, packet: packet.packet },
+            );
+        }
     }
 
     /// Links to other mailboxes come up and go down as nodes do.

@@ -11,6 +11,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::sleep,
 };
+use veilpost_cover::BuiltLoop;
 use veilpost_daemon::{
     epochs::{EpochChange, LiveEpochs},
     links::Dialed,
@@ -48,6 +49,8 @@ pub(crate) enum Input {
     Set(NodeId, Box<SignedSet>),
     WantFrom(NodeId, oneshot::Sender<Option<Want>>),
     Digest(NodeId, Box<SignedDigest>),
+    /// One of this node's own loops is ready.
+    Loop(Box<BuiltLoop>),
 }
 
 pub(crate) struct Core {
@@ -123,6 +126,7 @@ impl Core {
                     self.shared.metrics.dropped(DropReason::Malformed).inc();
                 }
             }
+            Input::Loop(built) => self.engine.handle_loop_built(*built),
             Input::Digest(from, digest) => {
                 if let Err(error) = self.engine.handle_digest(now, &from, &digest) {
                     tracing::debug!(%error, "a digest was refused");
@@ -196,7 +200,12 @@ impl Core {
             log.append(&tags).map_err(Failure::runtime)?;
         }
         let now = self.shared.clock.now();
-        while let Some(forward) = self.engine.poll_forward(now) {
+        while let Some(job) = self.engine.poll_loop_job(now) {
+            let core = self.shared.core.clone();
+            // A handful at a time: the engine asks for no more before these are there.
+            tokio::task::spawn_blocking(move || core.blocking_send(Input::Loop(Box::new(job.run()))));
+        }
+        while let Some(forward) = self.engine.poll_loop(now).or_else(|| self.engine.poll_forward(now)) {
             let frame = Frame::new(FrameKind::Packet, forward.flags, forward.packet.as_bytes());
             let sent = frame
                 .ok()
