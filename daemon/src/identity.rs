@@ -149,6 +149,7 @@ impl NodeKeys {
             family: config.family.clone(),
             capacity: config.capacity,
             fill: if role == Role::Mailbox { self.settled_fill(epoch, fill.min(FILL_MAX))? } else { 0 },
+            measured: Vec::new(),
         })
     }
 

@@ -288,6 +288,7 @@ impl Node {
             family: String::new(),
             capacity: 1_000,
             fill,
+            measured: Vec::new(),
         };
         let signed: Arc<[u8]> = descriptor.sign(&self.secret()).into();
         self.descriptor = Some((epoch, signed.clone()));

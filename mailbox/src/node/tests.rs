@@ -64,6 +64,7 @@ fn relay(seed: u8, address: Option<SocketAddr>) -> Relay {
         sphinx_key: sphinx(seed).public(),
         next_sphinx_key: sphinx(seed).public(),
         weight: 1,
+        reliability: u8::MAX,
         family: format!("family {seed}"),
     }
 }
