@@ -1,10 +1,11 @@
 //! A node's own loops, without IO: when one leaves, by which way, and what came back.
 //!
 //! Call order: [`Cover::follow`] with the document in force, [`Cover::poll_job`] until it gives nothing (each job is run on a worker
-//! and handed to [`Cover::handle_built`]), then [`Cover::poll_packet`] until it gives nothing, then sleep until [`Cover::next_wake`].
+//! and handed to [`Cover::handle_built`]), [`Cover::poll_evidence`], then [`Cover::poll_packet`] until it gives nothing, then sleep until [`Cover::next_wake`].
 //! [`Cover::handle_returned`] for what ends here.
 
 use crate::{
+    findings::Findings,
     routes,
     statistics::{Counts, Evidence, Loops, patience},
 };
@@ -30,6 +31,9 @@ use veilpost_pki::{Document, Params};
 const AHEAD: usize = 4;
 /// After a pause of the daemon longer than this the clock starts anew instead of sending what was missed in a burst.
 const MISSED_MAX: Duration = Duration::from_secs(1);
+
+/// How many times an epoch the node looks at what its loops tell.
+const LOOKS: u32 = 16;
 
 /// A loop to be built by a worker.
 #[derive(Debug)]
@@ -97,6 +101,8 @@ pub struct Cover {
     recoveries: BTreeMap<SurbId, SurbRecovery>,
     loops: Loops,
     mishaps: Mishaps,
+    next_look: Timestamp,
+    findings: Findings,
 }
 
 impl Cover {
@@ -112,6 +118,8 @@ impl Cover {
             recoveries: BTreeMap::new(),
             loops: Loops::default(),
             mishaps: Mishaps::default(),
+            next_look: Timestamp::ZERO,
+            findings: Findings::default(),
         }
     }
 
@@ -222,16 +230,30 @@ impl Cover {
         }
     }
 
-    /// When the next tick is.
+    /// When the next tick is, or the next look at what loops tell.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        self.next
+        self.next.map(|next| next.min(self.next_look))
     }
 
-    /// What loops tell that were sent from `from` on; those from before are forgotten.
-    pub fn evidence(&mut self, now: Timestamp, from: Timestamp) -> Evidence {
+    /// What loops of the last epoch, and of its last quarter, tell: a sixteenth of an epoch after the last time. Hand what
+    /// [`crate::findings::find`] says of it, on a worker, to [`Cover::handle_findings`].
+    pub fn poll_evidence(&mut self, now: Timestamp) -> Option<Vec<Evidence>> {
+        let epoch = self.document.as_ref().filter(|_| self.next_look <= now)?.params.epoch;
+        self.next_look = now + epoch / LOOKS;
         self.forget_lost(now);
-        self.loops.forget_before(from);
-        self.loops.evidence(from, Timestamp::FAR_FUTURE)
+        self.loops.forget_before(now - epoch);
+        let since = [epoch, epoch / 4];
+        Some(since.into_iter().map(|time| self.loops.evidence(now - time, Timestamp::FAR_FUTURE)).collect())
+    }
+
+    /// What the evidence says.
+    pub fn handle_findings(&mut self, findings: Findings) {
+        self.findings = findings;
+    }
+
+    /// What was found last.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
     }
 
     /// How many loops there were.

@@ -15,7 +15,7 @@ use crate::{
     entry::{DigestCache, DigestRefused, SessionRefused, Sessions, SetCache},
 };
 use std::{collections::BTreeMap, fmt};
-use veilpost_cover::{BuiltLoop, Cover, Departure, LoopJob};
+use veilpost_cover::{BuiltLoop, Cover, Departure, Findings, LoopJob, statistics::Evidence};
 use veilpost_packet::{
     digest::SignedDigest,
     frame::{Flags, Frame, Hello, Want, Wanted},
@@ -252,6 +252,18 @@ impl Engine {
         self.cover.poll_packet(now).map(|Departure { to, flags, packet }| Forward { to, flags, packet })
     }
 
+    /// What its loops tell, now and then: hand what `veilpost_cover::findings::find` says of it, on a worker, to
+    /// [`Engine::handle_findings`].
+    pub fn poll_evidence(&mut self, now: Timestamp) -> Option<Vec<Evidence>> {
+        self.follow_cover(now);
+        self.cover.poll_evidence(now)
+    }
+
+    /// What the evidence says.
+    pub fn handle_findings(&mut self, findings: Findings) {
+        self.cover.handle_findings(findings);
+    }
+
     /// Loops run while the document in force lists this node and its packets are taken here.
     fn follow_cover(&mut self, now: Timestamp) {
         let in_force = self.documents.in_force(now).filter(|document| self.epochs.contains_key(&document.epoch));
@@ -359,6 +371,11 @@ impl Engine {
     /// there is a document.
     pub fn want_from(&self, now: Timestamp, mailbox: &NodeId) -> Option<Want> {
         Some(self.digests.want(now, &self.documents.current(now)?.params, mailbox))
+    }
+
+    /// This node.
+    pub fn id(&self) -> NodeId {
+        self.id
     }
 
     /// This node's place in the newest live epoch; `None` if no epoch is live.

@@ -11,7 +11,8 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use veilpost_cover::Cover;
+use veilpost_cover::{Cover, findings::find};
+use veilpost_daemon::observed::Observed;
 use veilpost_mailbox::{
     engine::{Arrived, Counters, FromPeer, Limits as MailboxLimits, Mailbox, Request, Terms},
     memory::MemoryStore,
@@ -253,10 +254,22 @@ impl Simulation {
         }
     }
 
-    fn fill(&self, who: Who) -> u8 {
-        let Who::Mailbox(number) = who else { return 0 };
-        let engine = self.mailboxes.get(number).and_then(|mailbox| mailbox.engine.as_ref());
-        engine.map_or(0, Mailbox::fill)
+    /// A relay's or mailbox's own loops; `None` while it does not run.
+    pub fn cover(&self, who: Who) -> Option<&Cover> {
+        match who {
+            Who::Relay(number) => self.relays.get(number)?.engine.as_ref().map(Engine::cover),
+            Who::Mailbox(number) => self.mailboxes.get(number)?.cover.as_ref(),
+            Who::Authority(_) | Who::Client(_) => None,
+        }
+    }
+
+    fn observed(&self, who: Who) -> Observed {
+        let fill = match who {
+            Who::Mailbox(number) => self.mailboxes.get(number).and_then(|mailbox| mailbox.engine.as_ref()),
+            _ => None,
+        };
+        let measured = self.cover(who).map(|cover| cover.findings().reports.clone()).unwrap_or_default();
+        Observed { fill: fill.map_or(0, Mailbox::fill), measured }
     }
 
     /// As `daemon::authorities::follow`, one exchange at a time.
@@ -264,16 +277,16 @@ impl Simulation {
         let (now, start, jitter) = (self.now, self.rng.random_range(0..64), self.rng.random_range(0.0..0.2));
         self.exchanges += 1;
         let (number, phase) = (self.exchanges, self.network.schedule.phase());
-        let fill = self.fill(who);
+        let observed = self.observed(who);
         let node = self.node_mut(who);
         let local = node.skew.local(now);
-        let Some(errand) = node.plan.errand(local, node.newest(), true, start) else {
+        let Some(errand) = node.plan.errand(local, node.newest(), node.may_tell(local), start) else {
             node.next_errand = local + node.plan.nap(local) + phase.mul_f64(jitter);
             return;
         };
         let mut messages = Vec::new();
         if let Some(epoch) = errand.descriptor {
-            messages.push(wire::Message::Descriptor(node.descriptor(epoch, fill)));
+            messages.push(wire::Message::Descriptor(node.descriptor(epoch, observed)));
         }
         if errand.document {
             messages.push(wire::Message::WantDocument(node.newest()));
@@ -439,6 +452,9 @@ impl Simulation {
         while let Some(job) = engine.poll_loop_job(local) {
             engine.handle_loop_built(job.run());
         }
+        if let Some(evidence) = engine.poll_evidence(local) {
+            engine.handle_findings(find(&evidence, &id));
+        }
         let loops: Vec<_> = std::iter::from_fn(|| engine.poll_loop(local)).collect();
         let packets: Vec<_> = loops.into_iter().chain(std::iter::from_fn(|| engine.poll_forward(local))).collect();
         let frames: Vec<_> = std::iter::from_fn(|| engine.poll_downlink(local)).collect();
@@ -528,6 +544,9 @@ impl Simulation {
         cover.follow(local, in_force);
         while let Some(job) = cover.poll_job() {
             cover.handle_built(job.run());
+        }
+        if let Some(evidence) = cover.poll_evidence(local) {
+            cover.handle_findings(find(&evidence, &id));
         }
         let packets: Vec<_> = std::iter::from_fn(|| cover.poll_packet(local)).collect();
         for packet in packets {

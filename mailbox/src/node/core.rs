@@ -17,17 +17,17 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::Duration,
 };
 use tokio::{runtime::Handle, sync::watch};
-use veilpost_cover::{BuiltLoop, Cover, Departure};
+use veilpost_cover::{BuiltLoop, Cover, Departure, Findings, findings::find};
 use veilpost_daemon::{
     clock::Clock,
     epochs::{EpochChange, LiveEpochs},
     links::Dialed,
+    observed::{self, Shared as Observed},
     stop::Failure,
     taglog::Loaded,
 };
@@ -66,6 +66,8 @@ pub(super) enum Input {
     Returned(ReplayTag, Epoch, SurbId, SealedPayload),
     /// One of this mailbox's own loops is ready.
     Loop(Box<BuiltLoop>),
+    /// What this mailbox's loops tell.
+    Found(Box<Findings>),
     /// Documents or live epochs are others.
     Epochs(Box<EpochChange>),
     /// The link to an entry, of our counting, came up.
@@ -168,8 +170,8 @@ pub(super) struct Core {
     pub metrics: Arc<Metrics>,
     pub folder: PathBuf,
     pub measured: Timestamp,
-    /// What the node's next descriptor says of its fill.
-    pub fill: Arc<AtomicU8>,
+    /// What the node's next descriptor says of its fill, and of others.
+    pub observed: Observed,
 }
 
 impl Core {
@@ -196,6 +198,10 @@ impl Core {
                     Input::Command(tag, arrived) if stop_at.is_none() => self.admit(&mut commands, tag, *arrived)?,
                     Input::Command(..) => drop(self.metrics.dropped(DropReason::Stopped).inc()),
                     Input::Returned(tag, epoch, id, payload) => self.take_back(tag, epoch, &id, &payload)?,
+                    Input::Found(findings) => {
+                        observed::report(&self.observed, &findings);
+                        self.cover.handle_findings(*findings);
+                    }
                     Input::Loop(built) => self.cover.handle_built(*built),
                     Input::Epochs(change) => self.follow(*change),
                     Input::EntryUp(entry, link) => self.publisher.link_up(entry, link),
@@ -296,6 +302,10 @@ impl Core {
             // A handful at a time: no more are asked for before these are there.
             self.outbound.runtime.spawn_blocking(move || inputs.send(Input::Loop(Box::new(job.run()))));
         }
+        if let Some(evidence) = self.cover.poll_evidence(now) {
+            let (inputs, me) = (self.outbound.inputs.clone(), self.outbound.me);
+            self.outbound.runtime.spawn_blocking(move || inputs.send(Input::Found(Box::new(find(&evidence, &me)))));
+        }
         while let Some(Departure { to, flags, packet }) = self.cover.poll_packet(now) {
             let frame = Frame::new(FrameKind::Packet, flags, packet.as_bytes()).ok();
             self.send_to_mix(&to, frame);
@@ -353,6 +363,7 @@ impl Core {
         self.metrics.show(&self.engine, &self.outbound);
         let tables = || self.memory.values().map(|memory| &memory.table);
         self.metrics.show_tags(tables().map(|table| table.len()).sum(), tables().map(|table| table.memory()).sum());
+        self.metrics.cover.show(&self.cover);
         self.metrics.epochs.show(now, &self.live);
         Ok(())
     }
@@ -364,7 +375,7 @@ impl Core {
             Ok(disk) => self.engine.handle_free_disk(disk.f_bavail.saturating_mul(disk.f_frsize)),
             Err(error) => tracing::warn!(%error, "the free space of the disk cannot be measured"),
         }
-        self.fill.store(self.engine.fill(), Ordering::Relaxed);
+        observed::lock(&self.observed).fill = self.engine.fill();
         if let Err(error) = Status::of(self.measured, &self.engine).write(&self.folder) {
             tracing::debug!(%error, "the status could not be written");
         }

@@ -130,7 +130,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             folder: config.node.data_dir.clone(),
             measured: Timestamp::ZERO,
-            fill: Arc::clone(&epochs.fill),
+            observed: epochs.observed.clone(),
         };
         let live = epochs.live();
         core.follow(first);
