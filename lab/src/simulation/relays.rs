@@ -2,6 +2,7 @@
 
 use super::{
     Message, Simulation, Who,
+    conduct::{self, Conduct},
     hostile::{Nature, Shell},
     node::{Changed, Exchange, Node},
 };
@@ -52,6 +53,13 @@ pub(super) struct Relay {
     pub(super) engine: Option<Engine>,
     /// Mailboxes whose sets this entry's process has asked for.
     pub(super) sets_of: BTreeSet<usize>,
+    shell: conduct::Shell,
+}
+
+impl Relay {
+    pub(super) fn new(node: Node) -> Self {
+        Self { node, engine: None, sets_of: BTreeSet::new(), shell: conduct::Shell::default() }
+    }
 }
 
 pub(super) struct MailboxNode {
@@ -190,6 +198,12 @@ impl Simulation {
     pub fn set_nature(&mut self, number: usize, nature: Nature) {
         self.mailboxes.get_mut(number).expect("a mailbox").shell = Shell::new(nature);
         self.touch(Who::Mailbox(number));
+    }
+
+    /// Turns a mix or entry bad, or good again.
+    pub fn set_conduct(&mut self, relay: usize, conduct: Conduct) {
+        self.relays.get_mut(relay).expect("a relay").shell = conduct::Shell::new(conduct);
+        self.touch(Who::Relay(relay));
     }
 
     /// What a mailbox counted since its process began.
@@ -443,7 +457,7 @@ impl Simulation {
             return Timestamp::FAR_FUTURE;
         }
         let wake = self.poll_node(who);
-        let Relay { node, engine, .. } = self.relays.get_mut(number).expect("a relay");
+        let Relay { node, engine, shell, .. } = self.relays.get_mut(number).expect("a relay");
         let (id, local, skew) = (node.id, node.skew.local(self.now), node.skew);
         let engine = engine.as_mut().expect("a node that is up has an engine");
         for (epoch, tags) in engine.take_new_tags() {
@@ -456,9 +470,10 @@ impl Simulation {
             engine.handle_findings(find(&evidence, &id));
         }
         let loops: Vec<_> = std::iter::from_fn(|| engine.poll_loop(local)).collect();
-        let packets: Vec<_> = loops.into_iter().chain(std::iter::from_fn(|| engine.poll_forward(local))).collect();
+        let packets = std::iter::from_fn(|| engine.poll_forward(local)).collect();
+        let packets: Vec<_> = loops.into_iter().chain(shell.mangle(local, &mut self.rng, packets)).collect();
         let frames: Vec<_> = std::iter::from_fn(|| engine.poll_downlink(local)).collect();
-        let due = engine.next_wake().unwrap_or(Timestamp::FAR_FUTURE);
+        let due = engine.next_wake().unwrap_or(Timestamp::FAR_FUTURE).min(shell.next_wake());
         for forward in packets {
             let to = self.by_id.get(&forward.to).copied().expect("the engine checks next hops");
             self.send(who, to, Message::Packet { from: id, flags: forward.flags, packet: forward.packet });
