@@ -8,6 +8,8 @@
 //! | [`routes`] | the ways of a node's loops |
 //! | [`statistics`] | what loops that came back, and loops that did not, tell about nodes and links |
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
 pub mod findings;
 pub mod loops;
 pub mod routes;

@@ -199,14 +199,15 @@ impl Cover {
     fn depart(&mut self, now: Timestamp, built: BuiltLoop) -> Option<Departure> {
         let (packet, recovery) = built.result.ok()?;
         let to = built.to?;
-        self.forget_lost(now);
+        self.handle_time(now);
         if self.loops.handle_sent(built.surb_id, now, now + built.patience, built.route) {
             self.recoveries.insert(built.surb_id, recovery);
         }
         Some(Departure { to, flags: Flags::for_epoch(built.epoch), packet })
     }
 
-    fn forget_lost(&mut self, now: Timestamp) {
+    /// What should be back by now and is not is lost.
+    pub fn handle_time(&mut self, now: Timestamp) {
         self.loops.handle_time(now);
         let loops = &self.loops;
         self.recoveries.retain(|id, _| loops.is_waiting(id));
@@ -219,7 +220,7 @@ impl Cover {
 
     /// An answer whose route ends here. False for one that is not on its way, and for one that was changed, which counts as lost.
     pub fn handle_returned(&mut self, now: Timestamp, id: &SurbId, payload: &SealedPayload) -> bool {
-        self.forget_lost(now);
+        self.handle_time(now);
         let Some(recovery) = self.recoveries.remove(id) else { return false };
         if recovery.open(payload).is_some() {
             self.loops.handle_returned(now, id)
@@ -235,15 +236,14 @@ impl Cover {
         self.next.map(|next| next.min(self.next_look))
     }
 
-    /// What loops of the last epoch, and of its last quarter, tell: a sixteenth of an epoch after the last time. Hand what
+    /// What loops of the last epoch tell, whatever time of an epoch it is: each sixteenth of an epoch. Hand what
     /// [`crate::findings::find`] says of it, on a worker, to [`Cover::handle_findings`].
-    pub fn poll_evidence(&mut self, now: Timestamp) -> Option<Vec<Evidence>> {
+    pub fn poll_evidence(&mut self, now: Timestamp) -> Option<Evidence> {
         let epoch = self.document.as_ref().filter(|_| self.next_look <= now)?.params.epoch;
         self.next_look = now + epoch / LOOKS;
-        self.forget_lost(now);
+        self.handle_time(now);
         self.loops.forget_before(now - epoch);
-        let since = [epoch, epoch / 4];
-        Some(since.into_iter().map(|time| self.loops.evidence(now - time, Timestamp::FAR_FUTURE)).collect())
+        Some(self.loops.evidence(now - epoch, Timestamp::FAR_FUTURE))
     }
 
     /// What the evidence says.

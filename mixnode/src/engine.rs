@@ -222,6 +222,7 @@ impl Engine {
         origin: Origin,
         (tag, id, payload): (ReplayTag, SurbId, &SealedPayload),
     ) -> Result<(), DropReason> {
+        self.cover.handle_time(now);
         if !self.cover.is_waiting(&id) {
             return Err(DropReason::LastHop);
         }
@@ -254,7 +255,7 @@ impl Engine {
 
     /// What its loops tell, now and then: hand what `veilpost_cover::findings::find` says of it, on a worker, to
     /// [`Engine::handle_findings`].
-    pub fn poll_evidence(&mut self, now: Timestamp) -> Option<Vec<Evidence>> {
+    pub fn poll_evidence(&mut self, now: Timestamp) -> Option<Evidence> {
         self.follow_cover(now);
         self.cover.poll_evidence(now)
     }

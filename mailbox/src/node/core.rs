@@ -283,6 +283,7 @@ impl Core {
 
     /// An answer that ends here is taken only if it is that of one of our own loops.
     fn take_back(&mut self, tag: ReplayTag, epoch: Epoch, id: &SurbId, payload: &SealedPayload) -> Result<(), Failure> {
+        self.cover.handle_time(self.clock.now());
         if !self.cover.is_waiting(id) {
             self.metrics.dropped(DropReason::LastHop).inc();
             return Ok(());
