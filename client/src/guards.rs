@@ -184,6 +184,7 @@ mod tests {
             sphinx_key: SphinxPublic([n; 32]),
             next_sphinx_key: SphinxPublic([n; 32]),
             weight: 1,
+            reliability: u8::MAX,
             family: String::new(),
         }
     }

@@ -1,10 +1,11 @@
 //! A node's own loops, without IO: when one leaves, by which way, and what came back.
 //!
 //! Call order: [`Cover::follow`] with the document in force, [`Cover::poll_job`] until it gives nothing (each job is run on a worker
-//! and handed to [`Cover::handle_built`]), then [`Cover::poll_packet`] until it gives nothing, then sleep until [`Cover::next_wake`].
+//! and handed to [`Cover::handle_built`]), [`Cover::poll_evidence`], then [`Cover::poll_packet`] until it gives nothing, then sleep until [`Cover::next_wake`].
 //! [`Cover::handle_returned`] for what ends here.
 
 use crate::{
+    findings::Findings,
     routes,
     statistics::{Counts, Evidence, Loops, patience},
 };
@@ -31,6 +32,9 @@ const AHEAD: usize = 4;
 /// After a pause of the daemon longer than this the clock starts anew instead of sending what was missed in a burst.
 const MISSED_MAX: Duration = Duration::from_secs(1);
 
+/// How many times an epoch the node looks at what its loops tell.
+const LOOKS: u32 = 16;
+
 /// A loop to be built by a worker.
 #[derive(Debug)]
 pub struct LoopJob {
@@ -54,11 +58,19 @@ pub struct BuiltLoop {
 impl LoopJob {
     /// Makes SURB and packet: up to 1.2 ms.
     pub fn run(self) -> BuiltLoop {
+        self.run_with(Exchange::build)
+    }
+
+    /// As [`LoopJob::run`], with packets that `make` makes: a simulation's.
+    pub fn run_with(
+        self,
+        make: impl FnOnce(&Exchange, &Command) -> Result<(Packet, SurbRecovery), BuildError>,
+    ) -> BuiltLoop {
         BuiltLoop {
             epoch: self.epoch,
             surb_id: self.exchange.surb_id,
             to: self.exchange.there.hops.first().map(|hop| NodeId(hop.address)),
-            result: self.exchange.build(&Command::Loop),
+            result: make(&self.exchange, &Command::Loop),
             route: self.route,
             patience: self.patience,
         }
@@ -97,6 +109,8 @@ pub struct Cover {
     recoveries: BTreeMap<SurbId, SurbRecovery>,
     loops: Loops,
     mishaps: Mishaps,
+    next_look: Timestamp,
+    findings: Findings,
 }
 
 impl Cover {
@@ -112,6 +126,8 @@ impl Cover {
             recoveries: BTreeMap::new(),
             loops: Loops::default(),
             mishaps: Mishaps::default(),
+            next_look: Timestamp::ZERO,
+            findings: Findings::default(),
         }
     }
 
@@ -159,11 +175,6 @@ impl Cover {
         self.ready.push_back(built);
     }
 
-    /// A job will never be done, as when its worker is gone.
-    pub fn handle_unbuilt(&mut self) {
-        self.building = self.building.saturating_sub(1);
-    }
-
     /// The loop of the next tick that is due. A tick for which none is ready passes.
     pub fn poll_packet(&mut self, now: Timestamp) -> Option<Departure> {
         loop {
@@ -196,14 +207,15 @@ impl Cover {
     fn depart(&mut self, now: Timestamp, built: BuiltLoop) -> Option<Departure> {
         let (packet, recovery) = built.result.ok()?;
         let to = built.to?;
-        self.forget_lost(now);
+        self.handle_time(now);
         if self.loops.handle_sent(built.surb_id, now, now + built.patience, built.route) {
             self.recoveries.insert(built.surb_id, recovery);
         }
         Some(Departure { to, flags: Flags::for_epoch(built.epoch), packet })
     }
 
-    fn forget_lost(&mut self, now: Timestamp) {
+    /// What should be back by now and is not is lost.
+    pub fn handle_time(&mut self, now: Timestamp) {
         self.loops.handle_time(now);
         let loops = &self.loops;
         self.recoveries.retain(|id, _| loops.is_waiting(id));
@@ -214,27 +226,42 @@ impl Cover {
         self.loops.is_waiting(id)
     }
 
-    /// An answer whose route ends here. False for one that is not on its way; one that was changed on its way counts as lost.
+    /// An answer whose route ends here. False for one that is not on its way, and for one that was changed, which counts as lost.
     pub fn handle_returned(&mut self, now: Timestamp, id: &SurbId, payload: &SealedPayload) -> bool {
-        self.forget_lost(now);
+        self.handle_time(now);
         let Some(recovery) = self.recoveries.remove(id) else { return false };
         if recovery.open(payload).is_some() {
             self.loops.handle_returned(now, id)
         } else {
             self.mishaps.changed += 1;
-            self.loops.handle_lost(id)
+            self.loops.handle_lost(id);
+            false
         }
     }
 
-    /// When the next tick is.
+    /// When the next tick is, or the next look at what loops tell.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        self.next
+        self.next.map(|next| next.min(self.next_look))
     }
 
-    /// What loops tell that were sent from `from` on.
-    pub fn evidence(&mut self, now: Timestamp, from: Timestamp) -> Evidence {
-        self.forget_lost(now);
-        self.loops.evidence(from, Timestamp::FAR_FUTURE)
+    /// What loops of the last epoch tell, whatever time of an epoch it is: each sixteenth of an epoch. Hand what
+    /// [`crate::findings::find`] says of it, on a worker, to [`Cover::handle_findings`].
+    pub fn poll_evidence(&mut self, now: Timestamp) -> Option<Evidence> {
+        let epoch = self.document.as_ref().filter(|_| self.next_look <= now)?.params.epoch;
+        self.next_look = now + epoch / LOOKS;
+        self.handle_time(now);
+        self.loops.forget_before(now - epoch);
+        Some(self.loops.evidence(now - epoch, Timestamp::FAR_FUTURE))
+    }
+
+    /// What the evidence says.
+    pub fn handle_findings(&mut self, findings: Findings) {
+        self.findings = findings;
+    }
+
+    /// What was found last.
+    pub fn findings(&self) -> &Findings {
+        &self.findings
     }
 
     /// How many loops there were.

@@ -8,16 +8,9 @@
 //!            +-- Plan: who lacks our descriptor, what is due <-+--> DocumentHub::offer
 //! ```
 
-use crate::{clock::Clock, config::NodeConfig, documents::DocumentHub, identity::NodeKeys, keys, leave};
+use crate::{clock::Clock, config::NodeConfig, documents::DocumentHub, identity::NodeKeys, keys, leave, observed};
 use rand::Rng as _;
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, watch},
     task::JoinSet,
@@ -67,8 +60,8 @@ pub struct Publisher {
     pub clock: Clock,
     /// Where documents go.
     pub documents: DocumentHub,
-    /// How full the node is, in percent, as its core measures it; 0 for all but mailboxes.
-    pub fill: Arc<AtomicU8>,
+    /// What the node's core has observed.
+    pub observed: observed::Shared,
     /// Held while a descriptor is made.
     pub signing: Mutex<()>,
 }
@@ -125,6 +118,17 @@ impl Plan {
     pub fn descriptor_due(&self, now: Timestamp) -> (Epoch, bool) {
         let epoch = self.schedule.descriptors_for(now, self.faulty);
         (epoch, now >= self.schedule.round_start(epoch, self.faulty))
+    }
+
+    /// Whether to say anything of oneself yet. A node that the newest document lists waits for the last quarter of the epoch before
+    /// the vote, so that what it measured of others is fresh: then what its loops found in one epoch counts in the next but one.
+    pub fn may_tell(&self, now: Timestamp, listed: bool) -> bool {
+        !listed || now >= self.telling(now)
+    }
+
+    fn telling(&self, now: Timestamp) -> Timestamp {
+        let (due, _) = self.descriptor_due(now);
+        self.schedule.round_start(due, self.faulty) - self.schedule.epoch() / 4
     }
 
     /// Someone to talk to. `newest`: of the documents here; `publish`: false for a node that leaves.
@@ -184,7 +188,8 @@ impl Plan {
     pub fn nap(&self, now: Timestamp) -> Duration {
         let next = self.schedule.next_phase(self.schedule.target_at(now), now, self.faulty);
         let again = self.standings.values().filter_map(|standing| standing.again).filter(|again| *again > now).min();
-        next.min(again.unwrap_or(next)).since(now).clamp(Duration::from_millis(50), NAP)
+        let telling = Some(self.telling(now)).filter(|telling| *telling > now).unwrap_or(next);
+        next.min(again.unwrap_or(next)).min(telling).since(now).clamp(Duration::from_millis(50), NAP)
     }
 }
 
@@ -198,8 +203,10 @@ pub async fn follow(publisher: Publisher, endpoint: Endpoint, mut stop: watch::R
     let mut exchanges = JoinSet::new();
     loop {
         let now = publisher.clock.now();
-        let newest = publisher.documents.subscribe().borrow().newest().map_or(Epoch(0), |document| document.epoch);
-        let publish = !leave::is_marked(&publisher.config.data_dir);
+        let newest = publisher.documents.subscribe().borrow().newest().cloned();
+        let listed = newest.as_ref().is_some_and(|document| publisher.keys.listed(document).is_ok());
+        let newest = newest.map_or(Epoch(0), |document| document.epoch);
+        let publish = !leave::is_marked(&publisher.config.data_dir) && plan.may_tell(now, listed);
         while let Some(errand) = plan.errand(now, newest, publish, rng.random_range(0..64)) {
             plan.begun(errand);
             let (_, last) = plan.descriptor_due(now);
@@ -256,10 +263,10 @@ async fn take(publisher: &Publisher, plan: &mut Plan, errand: Errand, last: bool
 /// Makes the keys that are missing and signs; both wait for the disk. One at a time: two that make one key would each have another.
 async fn sign(publisher: &Publisher, epoch: Epoch) -> Option<Vec<u8>> {
     let (keys, config, role) = (Arc::clone(&publisher.keys), publisher.config.clone(), publisher.role);
-    let fill = publisher.fill.load(Ordering::Relaxed);
+    let observed = observed::lock(&publisher.observed).clone();
     let _one = publisher.signing.lock().await;
     let signed = tokio::task::spawn_blocking(move || {
-        let descriptor: Descriptor = keys.descriptor(&config, role, epoch, fill)?;
+        let descriptor: Descriptor = keys.descriptor(&config, role, epoch, &observed)?;
         Ok::<_, crate::identity::IdentityError>(descriptor.sign(&keys.identity))
     });
     match signed.await {

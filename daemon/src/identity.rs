@@ -6,7 +6,7 @@
 //! data_dir/sphinx/N.key   X25519: unwraps packets of epoch N
 //! data_dir/sphinx/N.tags  replay tags of epoch N; key and log live and die together
 //! data_dir/descriptor     signed, public
-//! data_dir/fill           what the last descriptor said of the mailbox's fill, and for which epoch
+//! data_dir/observed       what the last descriptor said of a mailbox's fill and of other nodes, and for which epoch
 //! data_dir/documents/N    network document of epoch N, public: see `documents`
 //! data_dir/leaving        the node leaves its network: see `leave`
 //! ```
@@ -14,6 +14,7 @@
 use crate::{
     config::NodeConfig,
     keys::{self, KeyError},
+    observed::Observed,
     taglog::{Loaded, LogKey, TagLog, TagLogError},
 };
 use std::path::{Path, PathBuf};
@@ -124,8 +125,8 @@ impl NodeKeys {
     /// What this node says of itself for an epoch, unsigned. Makes the Sphinx keys of the epoch and of the 12 after it that are
     /// not there; touches no others. May be called while the node runs.
     ///
-    /// `fill`: how full it is now, in percent; the first call for an epoch settles what the descriptor says, since authorities
-    /// count a descriptor that most of them hold byte for byte. Of a mailbox alone.
+    /// `observed`: how full it is now (of a mailbox alone), and who loses packets; the first call for an epoch settles what the
+    /// descriptor says, since authorities count a descriptor that most of them hold byte for byte.
     ///
     /// # Errors
     /// [`IdentityError`].
@@ -134,8 +135,10 @@ impl NodeKeys {
         config: &NodeConfig,
         role: Role,
         epoch: Epoch,
-        fill: u8,
+        observed: &Observed,
     ) -> Result<Descriptor, IdentityError> {
+        let fill = if role == Role::Mailbox { observed.fill.min(FILL_MAX) } else { 0 };
+        let settled = self.settled(epoch, Observed { fill, ..observed.clone() })?;
         let epochs = (0..SPHINX_KEYS_MAX as u64).map(|later| Epoch(epoch.0.saturating_add(later)));
         Ok(Descriptor {
             id: self.id(),
@@ -148,22 +151,20 @@ impl NodeKeys {
             software: concat!("veilpost ", env!("CARGO_PKG_VERSION")).into(),
             family: config.family.clone(),
             capacity: config.capacity,
-            fill: if role == Role::Mailbox { self.settled_fill(epoch, fill.min(FILL_MAX))? } else { 0 },
+            fill: settled.fill,
+            measured: settled.measured,
         })
     }
 
-    /// The fill that was settled for this epoch, else this one from now on: also after a restart.
-    fn settled_fill(&self, epoch: Epoch, fill: u8) -> Result<u8, IdentityError> {
-        let path = self.folder.join("fill");
-        let kept = std::fs::read(&path).ok().and_then(|bytes| <[u8; 9]>::try_from(bytes).ok());
-        if let Some([number @ .., kept]) = kept
-            && u64::from_be_bytes(number) == epoch.0
-            && kept <= FILL_MAX
-        {
+    /// What was settled for this epoch, else this from now on: also after a restart.
+    fn settled(&self, epoch: Epoch, observed: Observed) -> Result<Observed, IdentityError> {
+        let path = self.folder.join("observed");
+        let kept = std::fs::read(&path).ok().and_then(|bytes| Observed::from_bytes(&bytes, epoch, &self.id()));
+        if let Some(kept) = kept {
             return Ok(kept);
         }
-        keys::write_public(&path, &[&epoch.0.to_be_bytes()[..], &[fill]].concat())?;
-        Ok(fill)
+        keys::write_public(&path, &observed.to_bytes(epoch))?;
+        Ok(observed)
     }
 
     /// Opens the Sphinx key of the document's epoch and its tag log, with room for `capacity` tags. After an unclean boot,
@@ -249,7 +250,7 @@ impl NodeKeys {
 /// [`IdentityError`].
 pub fn init(config: &NodeConfig, role: Role, epoch: Epoch) -> Result<Descriptor, IdentityError> {
     let keys = NodeKeys::load_or_make(&config.data_dir)?;
-    let descriptor = keys.descriptor(config, role, epoch, 0)?;
+    let descriptor = keys.descriptor(config, role, epoch, &Observed::default())?;
     keys::write_public(&config.data_dir.join("descriptor"), &descriptor.sign(&keys.identity))?;
     Ok(descriptor)
 }
@@ -257,6 +258,7 @@ pub fn init(config: &NodeConfig, role: Role, epoch: Epoch) -> Result<Descriptor,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use veilpost_pki::reliability::Measured;
 
     fn config(folder: &Path) -> NodeConfig {
         NodeConfig {
@@ -302,9 +304,26 @@ mod tests {
         let config = config(folder.path());
         let first = init(&config, Role::Mix, Epoch(3)).unwrap();
         let keys = NodeKeys::load(&config.data_dir).unwrap();
-        let later = keys.descriptor(&config, Role::Mix, Epoch(5), 0).unwrap();
+        let later = keys.descriptor(&config, Role::Mix, Epoch(5), &Observed::default()).unwrap();
         assert_eq!((later.epoch, &later.sphinx_keys[..11]), (Epoch(5), &first.sphinx_keys[2..]));
-        assert_eq!(keys.descriptor(&config, Role::Mix, Epoch(3), 0).unwrap(), first);
+        assert_eq!(keys.descriptor(&config, Role::Mix, Epoch(3), &Observed::default()).unwrap(), first);
+    }
+
+    fn full(fill: u8) -> Observed {
+        Observed { fill, ..Observed::default() }
+    }
+
+    #[test]
+    fn a_node_says_one_thing_of_others_for_an_epoch_also_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let of = |reliability| Measured { reliability, node: NodeId([7; 32]) };
+        let says = |epoch, measured: &[Measured]| {
+            let keys = NodeKeys::load_or_make(&config.data_dir).unwrap();
+            let observed = Observed { fill: 0, measured: measured.to_vec() };
+            keys.descriptor(&config, Role::Mix, Epoch(epoch), &observed).unwrap().measured
+        };
+        assert_eq!([says(3, &[of(9)]), says(3, &[]), says(4, &[])], [vec![of(9)], vec![of(9)], vec![]]);
     }
 
     #[test]
@@ -313,10 +332,10 @@ mod tests {
         let config = config(folder.path());
         let says = |epoch, fill| {
             let keys = NodeKeys::load_or_make(&config.data_dir).unwrap();
-            keys.descriptor(&config, Role::Mailbox, Epoch(epoch), fill).unwrap().fill
+            keys.descriptor(&config, Role::Mailbox, Epoch(epoch), &full(fill)).unwrap().fill
         };
         assert_eq!([says(3, 40), says(3, 41), says(4, 41), says(4, 90), says(5, 255)], [40, 40, 41, 41, 100]);
-        std::fs::write(config.data_dir.join("fill"), b"torn").unwrap();
+        std::fs::write(config.data_dir.join("observed"), b"torn").unwrap();
         assert_eq!([says(5, 60), says(5, 61)], [60, 60]);
     }
 
@@ -325,7 +344,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = config(folder.path());
         let keys = NodeKeys::load_or_make(&config.data_dir).unwrap();
-        assert_eq!(keys.descriptor(&config, Role::Entry, Epoch(3), 50).unwrap().fill, 0);
+        assert_eq!(keys.descriptor(&config, Role::Entry, Epoch(3), &full(50)).unwrap().fill, 0);
     }
 
     #[test]

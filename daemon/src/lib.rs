@@ -11,6 +11,7 @@
 //! | [`links`] | the links that a node dials, as documents come and go |
 //! | [`leave`] | a node that leaves its network in good order |
 //! | [`start`] | what every relay's start has in common |
+//! | [`observed`] | what a running node's next descriptor says of its fill and of others |
 //! | [`network`] | network file and document from disk, verified |
 //! | [`taglog`] | replay tags on disk, written before packets leave |
 //! | [`clock`] | network time that never runs backwards |
@@ -35,6 +36,7 @@ pub mod links;
 pub mod logs;
 pub mod metrics;
 pub mod network;
+pub mod observed;
 pub mod start;
 pub mod stop;
 pub mod taglog;

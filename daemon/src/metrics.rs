@@ -5,6 +5,7 @@ use axum::{Router, extract::State, http::header::CONTENT_TYPE, response::IntoRes
 use prometheus_client::{encoding::text::encode, metrics::gauge::Gauge, registry::Registry};
 use std::{io, net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, task::JoinHandle};
+use veilpost_cover::Cover;
 use veilpost_packet::time::Timestamp;
 
 /// Metrics cannot be served.
@@ -83,6 +84,48 @@ impl EpochMetrics {
         self.documents.set(live.documents().iter().count() as i64);
         self.live_keys.set(live.numbers().len() as i64);
         self.relaying.set(in_force.is_some_and(|epoch| live.get(epoch).is_some()).into());
+    }
+}
+
+/// What every relay shows of its own loops: aggregates, no node by name.
+#[derive(Debug, Clone, Default)]
+pub struct CoverMetrics {
+    sent: Gauge,
+    returned: Gauge,
+    lost: Gauge,
+    changed: Gauge,
+    unready: Gauge,
+    reported: Gauge,
+    worst_node: Gauge,
+    worst_link: Gauge,
+}
+
+impl CoverMetrics {
+    /// Shows the gauges in a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("loops_sent", "Own loops sent since the start", self.sent.clone());
+        registry.register("loops_returned", "Own loops that came back in time", self.returned.clone());
+        registry.register("loops_lost", "Own loops that did not", self.lost.clone());
+        registry.register("loops_changed", "Of these, loops that came back changed", self.changed.clone());
+        registry.register("loops_unready", "Ticks of the loop clock without a packet", self.unready.clone());
+        registry.register("nodes_reported", "Nodes that this node reports as unreliable", self.reported.clone());
+        let node = "Estimated reliability of the worst node that loops went through, in percent";
+        registry.register("worst_node_percent", node, self.worst_node.clone());
+        registry.register("worst_link_percent", "The same of the worst link", self.worst_link.clone());
+    }
+
+    /// Takes over how things are.
+    pub fn show(&self, cover: &Cover) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let (counts, mishaps, findings) = (cover.counts(), cover.mishaps(), cover.findings());
+        self.sent.set(number(counts.sent));
+        self.returned.set(number(counts.returned));
+        self.lost.set(number(counts.lost));
+        self.changed.set(number(mishaps.changed));
+        self.unready.set(number(mishaps.unready));
+        self.reported.set(findings.reports.len() as i64);
+        self.worst_node.set((findings.worst_node * 100.0) as i64);
+        self.worst_link.set((findings.worst_link * 100.0) as i64);
     }
 }
 

@@ -7,10 +7,10 @@ use crate::{
     documents::{DocumentHub, OfferError, follow_file},
     epochs::{EpochChange, Keeper, LiveEpochs, Reminder, follow},
     identity::NodeKeys,
-    network,
+    network, observed,
     stop::Failure,
 };
-use std::sync::{Arc, atomic::AtomicU8};
+use std::sync::Arc;
 use tokio::sync::watch;
 use veilpost_link::Endpoint;
 use veilpost_packet::ids::NetworkId;
@@ -25,8 +25,8 @@ pub struct Epochs {
     pub network: NetworkId,
     /// Where sources bring documents.
     pub documents: DocumentHub,
-    /// How full the node is, in percent: what its core writes here stands in its next descriptor. 0 for all but mailboxes.
-    pub fill: Arc<AtomicU8>,
+    /// What the node's core writes here stands in its next descriptor.
+    pub observed: observed::Shared,
     clock: Clock,
     role: Role,
     config: NodeConfig,
@@ -76,7 +76,7 @@ impl Epochs {
                 keys,
                 network,
                 documents,
-                fill: Arc::default(),
+                observed: Default::default(),
                 clock,
                 role,
                 config: config.clone(),
@@ -101,13 +101,13 @@ impl Epochs {
         stop: &watch::Receiver<bool>,
         tell: impl FnMut(EpochChange) -> F + Send + 'static,
     ) {
-        let Self { documents, fill, clock, keeper, reminder, live, keys, role, config, file: network, .. } = self;
+        let Self { documents, observed, clock, keeper, reminder, live, keys, role, config, file: network, .. } = self;
         let known = documents.subscribe();
         match config.document.clone() {
             Some(path) => drop(tokio::spawn(follow_file(documents, path, stop.clone()))),
             None => {
                 let signing = tokio::sync::Mutex::default();
-                let publisher = Publisher { network, keys, config, role, clock, documents, fill, signing };
+                let publisher = Publisher { network, keys, config, role, clock, documents, observed, signing };
                 tokio::spawn(authorities::follow(publisher, endpoint, stop.clone()));
             }
         }

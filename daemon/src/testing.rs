@@ -30,6 +30,7 @@ fn relay(seed: u8) -> Relay {
         sphinx_key: key,
         next_sphinx_key: key,
         weight: 1,
+        reliability: u8::MAX,
         family: format!("family {seed}"),
     }
 }

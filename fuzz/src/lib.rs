@@ -140,6 +140,7 @@ pub fn descriptor(secret: &SigningSecret, role: Role, epoch: Epoch) -> Vec<u8> {
         family: String::new(),
         capacity: 1_000,
         fill: 0,
+        measured: Vec::new(),
     }
     .sign(secret)
 }
@@ -172,9 +173,10 @@ pub fn view() -> View {
         sphinx_key: SphinxPublic([n; 32]),
         next_sphinx_key: SphinxPublic([n; 32]),
         weight: 1,
+        reliability: u8::MAX,
         family: "f".into(),
     };
-    let absent = [20, 21].map(|n| Absent { id: NodeId([n; 32]), layer: 2, until: Epoch(9) });
+    let absent = [20, 21].map(|n| Absent { id: NodeId([n; 32]), layer: 2, until: Epoch(9), reliability: u8::MAX });
     View {
         network: set.network(),
         epoch: Epoch(1),

@@ -5,23 +5,25 @@
 //! epoch's flags. Routes never mix epochs. Which document is in force follows from the time of each call.
 //!
 //! Call order: any `handle_*` or session call, then [`Engine::take_new_tags`] and write what it returns to disk, then
-//! [`Engine::poll_forward`] and [`Engine::poll_downlink`] until each is empty, then sleep until [`Engine::next_wake`].
-//! `poll_forward` yields nothing while tags are untaken: a packet cannot leave before its tag had its chance.
+//! [`Engine::poll_forward`], [`Engine::poll_loop`] and [`Engine::poll_downlink`] until each is empty, then sleep until
+//! [`Engine::next_wake`]. `poll_forward` yields nothing while tags are untaken: a packet cannot leave before its tag had its chance.
+//! [`Engine::poll_loop_job`] at any time: workers build what `poll_loop` sends.
 
 use crate::{
-    admission::{self, DropReason, Origin, may_come, may_go},
+    admission::{self, DropReason, Origin, may_come, may_go, may_return},
     delay::DelayQueue,
     entry::{DigestCache, DigestRefused, SessionRefused, Sessions, SetCache},
 };
 use std::{collections::BTreeMap, fmt};
+use veilpost_cover::{BuiltLoop, Cover, Departure, Findings, LoopJob, statistics::Evidence};
 use veilpost_packet::{
     digest::SignedDigest,
     frame::{Flags, Frame, Hello, Want, Wanted},
-    ids::{NodeId, SessionAddress},
-    random::EngineRng,
+    ids::{NodeId, SessionAddress, SurbId},
+    random::{EngineRng, fork},
     replay::{Tag, TagKey, TagRefused, TagTable},
     set::SignedSet,
-    sphinx::{Packet, Unwrapped},
+    sphinx::{Packet, ReplayTag, SealedPayload, Unwrapped},
     time::{Epoch, Timestamp},
 };
 use veilpost_pki::{Document, Documents, document::Place};
@@ -82,6 +84,7 @@ pub struct Engine {
     sessions: Sessions,
     digests: DigestCache,
     sets: SetCache,
+    cover: Cover,
     dropped: BTreeMap<DropReason, u64>,
 }
 
@@ -93,6 +96,17 @@ struct Live {
     new_tags: Vec<Tag>,
 }
 
+impl Live {
+    fn remember(&mut self, tag: Tag) -> Result<(), DropReason> {
+        self.tags.check_and_insert(tag).map_err(|refused| match refused {
+            TagRefused::Seen => DropReason::Replay,
+            TagRefused::Full => DropReason::ReplayFull,
+        })?;
+        self.new_tags.push(tag);
+        Ok(())
+    }
+}
+
 /// Where a waiting packet goes.
 enum Next {
     Node(NodeId),
@@ -101,9 +115,10 @@ enum Next {
 
 impl Engine {
     /// A relay that knows no document and takes nothing yet.
-    pub fn idle(id: NodeId, limits: Limits, rng: EngineRng) -> Self {
+    pub fn idle(id: NodeId, limits: Limits, mut rng: EngineRng) -> Self {
         Self {
             id,
+            cover: Cover::new(id, fork(&mut rng)),
             documents: Documents::default(),
             epochs: BTreeMap::new(),
             delayed: DelayQueue::new(limits.delayed),
@@ -183,19 +198,82 @@ impl Engine {
         let key_until = self.documents.key_until(epoch).filter(|until| now < *until).ok_or(DropReason::Epoch)?;
         let document = self.documents.get(epoch).ok_or(DropReason::Epoch)?;
         let live = self.epochs.get_mut(&epoch).ok_or(DropReason::Epoch)?;
-        let tag = live.tag_key.shorten(&unwrapped.tag().0);
-        let Unwrapped::Forward { next, delay, packet, .. } = unwrapped else { return Err(DropReason::LastHop) };
+        let (tag, next, delay, packet) = match unwrapped {
+            Unwrapped::Forward { tag, next, delay, packet } => (live.tag_key.shorten(&tag.0), next, delay, packet),
+            Unwrapped::Deliver { tag, surb: Some(id), payload } => {
+                return self.take_back(now, epoch, origin, (tag, id, &payload));
+            }
+            Unwrapped::Deliver { .. } => return Err(DropReason::LastHop),
+        };
         let next = transition(document, live.place, &self.sessions, origin, next)?;
         let due = admission::delay(now, delay, &document.params, key_until)?;
         if self.delayed.is_full() {
             return Err(DropReason::QueueFull);
         }
-        live.tags.check_and_insert(tag).map_err(|refused| match refused {
-            TagRefused::Seen => DropReason::Replay,
-            TagRefused::Full => DropReason::ReplayFull,
-        })?;
-        live.new_tags.push(tag);
+        live.remember(tag)?;
         self.delayed.push(due, (next, Flags::for_epoch(epoch), packet)).map_err(|_| DropReason::QueueFull)
+    }
+
+    /// "A last hop at a mix is one of its own loops": on its way, and from where its answer has to come.
+    fn take_back(
+        &mut self,
+        now: Timestamp,
+        epoch: Epoch,
+        origin: Origin,
+        (tag, id, payload): (ReplayTag, SurbId, &SealedPayload),
+    ) -> Result<(), DropReason> {
+        self.cover.handle_time(now);
+        if !self.cover.is_waiting(&id) {
+            return Err(DropReason::LastHop);
+        }
+        let live = self.epochs.get_mut(&epoch).ok_or(DropReason::Epoch)?;
+        match origin {
+            Origin::Node { place, .. } if may_return(live.place, place) => {}
+            Origin::Node { .. } | Origin::Session(_) => return Err(DropReason::From),
+        }
+        live.remember(live.tag_key.shorten(&tag.0))?;
+        let unchanged = self.cover.handle_returned(now, &id, payload);
+        if unchanged { Ok(()) } else { Err(DropReason::Malformed) }
+    }
+
+    /// The next of this node's own loops to build; run it on a worker and hand the result to [`Engine::handle_loop_built`].
+    pub fn poll_loop_job(&mut self, now: Timestamp) -> Option<LoopJob> {
+        self.follow_cover(now);
+        self.cover.poll_job()
+    }
+
+    /// A worker has built a loop.
+    pub fn handle_loop_built(&mut self, built: BuiltLoop) {
+        self.cover.handle_built(built);
+    }
+
+    /// The next of this node's own loops whose tick has come. Nothing else decides when it leaves.
+    pub fn poll_loop(&mut self, now: Timestamp) -> Option<Forward> {
+        self.follow_cover(now);
+        self.cover.poll_packet(now).map(|Departure { to, flags, packet }| Forward { to, flags, packet })
+    }
+
+    /// What its loops tell, now and then: hand what `veilpost_cover::findings::find` says of it, on a worker, to
+    /// [`Engine::handle_findings`].
+    pub fn poll_evidence(&mut self, now: Timestamp) -> Option<Evidence> {
+        self.follow_cover(now);
+        self.cover.poll_evidence(now)
+    }
+
+    /// What the evidence says.
+    pub fn handle_findings(&mut self, findings: Findings) {
+        self.cover.handle_findings(findings);
+    }
+
+    /// Loops run while the document in force lists this node and its packets are taken here.
+    fn follow_cover(&mut self, now: Timestamp) {
+        let in_force = self.documents.in_force(now).filter(|document| self.epochs.contains_key(&document.epoch));
+        self.cover.follow(now, in_force);
+    }
+
+    /// This node's own loops.
+    pub fn cover(&self) -> &Cover {
+        &self.cover
     }
 
     /// Tags admitted since the last call, by epoch. Write them to their epoch's log before polling; if that fails, poll no more.
@@ -230,7 +308,7 @@ impl Engine {
 
     /// When to poll again, whatever else happens.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        [self.delayed.next_due(), self.sessions.next_tick()].into_iter().flatten().min()
+        [self.delayed.next_due(), self.sessions.next_tick(), self.cover.next_wake()].into_iter().flatten().min()
     }
 
     /// Opens a client's session. The clock of its downlink starts now; it is sent the document in force and those to come,
@@ -294,6 +372,11 @@ impl Engine {
     /// there is a document.
     pub fn want_from(&self, now: Timestamp, mailbox: &NodeId) -> Option<Want> {
         Some(self.digests.want(now, &self.documents.current(now)?.params, mailbox))
+    }
+
+    /// This node.
+    pub fn id(&self) -> NodeId {
+        self.id
     }
 
     /// This node's place in the newest live epoch; `None` if no epoch is live.

@@ -15,7 +15,7 @@
 //! | [`entry`] | what only entries have: sessions, their downlink clocks, the cache of digests |
 //! | `node` | the daemon around it (feature `daemon`, on by default) |
 //!
-//! Not here yet: own loops and node cover traffic (a packet whose last hop is a mix is refused), session puzzles.
+//! A relay's own loops are `cover`'s: a packet whose last hop is here is taken only if it answers one of them.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 

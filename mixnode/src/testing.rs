@@ -44,6 +44,7 @@ pub(crate) fn relay(seed: u8, address: Option<SocketAddr>, link_key: LinkKey) ->
         sphinx_key,
         next_sphinx_key: sphinx_key,
         weight: 1,
+        reliability: u8::MAX,
         family: format!("family {seed}"),
     }
 }

@@ -58,6 +58,7 @@ fn stranger(seed: u8) -> Relay {
         sphinx_key: key,
         next_sphinx_key: key,
         weight: 1,
+        reliability: u8::MAX,
         family: format!("family {seed}"),
     }
 }

@@ -1,5 +1,6 @@
 //! A node's own statement for an epoch, signed by its identity key.
 
+use crate::reliability::{Measured, read_reports, write_reports};
 use std::net::SocketAddr;
 use veilpost_packet::{
     codec::{DecodeError, Reader, Result, Writer},
@@ -80,6 +81,8 @@ pub struct Descriptor {
     /// How much of what it may store is in use, 0 to [`FILL_MAX`] percent; 0 for all but mailboxes. What it asks of those who write
     /// follows from the fill of most mailboxes: see [`crate::effort`].
     pub fill: u8,
+    /// Nodes that its loops found unreliable, worst first: see [`crate::reliability`].
+    pub measured: Vec<Measured>,
 }
 
 impl Descriptor {
@@ -117,6 +120,7 @@ impl Descriptor {
             writer.put(&key.0);
         }
         writer.bytes16(self.software.as_bytes()).bytes16(self.family.as_bytes()).u32(self.capacity).u8(self.fill);
+        write_reports(writer, &self.measured);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
@@ -147,6 +151,7 @@ impl Descriptor {
             family: reader.text16(WORD_MAX, "family")?.to_owned(),
             capacity: reader.u32()?,
             fill: reader.u8()?,
+            measured: read_reports(reader, &id)?,
         };
         let most = if role == Role::Mailbox { FILL_MAX } else { 0 };
         if descriptor.fill > most { Err(DecodeError::Invalid("fill")) } else { Ok(descriptor) }

@@ -38,6 +38,8 @@ pub struct Relay {
     pub next_sphinx_key: SphinxPublic,
     /// Share in path choice, relative to the others of its list; 0: not chosen.
     pub weight: u32,
+    /// The share of packets that it lets through as others measured it, in 1/255; what the weight follows from.
+    pub reliability: u8,
     /// Operator family.
     pub family: String,
 }
@@ -52,7 +54,8 @@ impl Relay {
         writer.put(self.id.as_bytes());
         write_addresses(writer, &self.addresses);
         writer.bytes16(self.onion.as_deref().unwrap_or("").as_bytes()).put(self.link_key.as_bytes());
-        writer.put(&self.sphinx_key.0).put(&self.next_sphinx_key.0).u32(self.weight).bytes16(self.family.as_bytes());
+        writer.put(&self.sphinx_key.0).put(&self.next_sphinx_key.0).u32(self.weight);
+        writer.u8(self.reliability).bytes16(self.family.as_bytes());
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
@@ -64,6 +67,7 @@ impl Relay {
             sphinx_key: SphinxPublic(reader.array()?),
             next_sphinx_key: SphinxPublic(reader.array()?),
             weight: reader.u32()?,
+            reliability: reader.u8()?,
             family: reader.text16(WORD_MAX, "family")?.to_owned(),
         })
     }
@@ -100,6 +104,8 @@ pub struct Absent {
     pub layer: u8,
     /// How long the layer is kept for it.
     pub until: Epoch,
+    /// Its reliability when it went: going away and coming back makes nobody good.
+    pub reliability: u8,
 }
 
 impl Memory {
@@ -114,7 +120,7 @@ impl Memory {
         });
         writer.u32(self.absent.len() as u32);
         for absent in &self.absent {
-            writer.put(absent.id.as_bytes()).u8(absent.layer).u64(absent.until.0);
+            writer.put(absent.id.as_bytes()).u8(absent.layer).u64(absent.until.0).u8(absent.reliability);
         }
     }
 
@@ -130,7 +136,12 @@ impl Memory {
         let equivocators: Vec<_> = (0..count).map(|_| reader.array().map(AuthorityId)).collect::<Result<_>>()?;
         let count = reader.count(RELAYS_MAX, "absent mixes")?;
         let absent = |reader: &mut Reader<'_>| {
-            let absent = Absent { id: NodeId(reader.array()?), layer: reader.u8()?, until: Epoch(reader.u64()?) };
+            let absent = Absent {
+                id: NodeId(reader.array()?),
+                layer: reader.u8()?,
+                until: Epoch(reader.u64()?),
+                reliability: reader.u8()?,
+            };
             let known = (1..=MIX_LAYERS).contains(&usize::from(absent.layer));
             if known { Ok(absent) } else { Err(DecodeError::Invalid("layer of an absent mix")) }
         };

@@ -4,6 +4,7 @@
 use crate::{
     descriptor::{Descriptor, Role},
     document::{Absent, Place, Relay, View},
+    reliability,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -166,12 +167,14 @@ fn absent(
     base: Option<&View>,
     epoch: Epoch,
 ) -> Vec<Absent> {
+    let known_reliability = reliability::known(base);
     let since: BTreeMap<NodeId, Epoch> =
         base.into_iter().flat_map(|base| &base.memory.absent).map(|absent| (absent.id, absent.until)).collect();
     let away = known.iter().filter(|(id, _)| !nodes.contains_key(id));
     let keep = |(id, layer): (&NodeId, &u8)| Absent {
         id: *id,
         layer: *layer,
+        reliability: known_reliability.get(id).copied().unwrap_or(reliability::GOOD),
         until: since.get(id).copied().unwrap_or(Epoch(epoch.0.saturating_add(ABSENCE_MAX))),
     };
     away.map(keep).take(crate::document::RELAYS_MAX).collect()

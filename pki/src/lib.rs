@@ -13,6 +13,7 @@
 //! | [`statement`] | what an authority says under its key; proof that it said two things |
 //! | [`vote`] | one authority's vote |
 //! | [`effort`] | how hard the puzzle of a Put is |
+//! | [`reliability`] | what nodes measure of each other, and their share in path choice |
 //! | [`layers`] | which layer a mix works in; operator families and neighbours kept apart |
 //! | [`tally`] | from agreed votes to the next document |
 //! | [`round`] | an authority's part in the voting, as a state machine |
@@ -27,6 +28,7 @@ pub mod effort;
 pub mod layers;
 pub mod network;
 pub mod params;
+pub mod reliability;
 pub mod round;
 pub mod schedule;
 pub mod signed;

@@ -2,7 +2,7 @@
 //!
 //! A node is in if a majority of the counted votes hold its descriptor byte for byte; a parameter has the value that a majority
 //! names, else the value it had. At least q votes must count, so a majority holds an honest one. The effort of a Put's puzzle follows
-//! from the fill in the mailboxes' descriptors.
+//! from the fill in the mailboxes' descriptors, shares in path choice from what nodes measured of each other ([`crate::reliability`]).
 
 use crate::{
     descriptor::{Descriptor, Role},
@@ -10,6 +10,7 @@ use crate::{
     effort,
     layers::Layout,
     params::Params,
+    reliability,
     schedule::Schedule,
     signed::{Committee, Document},
     vote::{Base, Vote, commitment},
@@ -30,8 +31,6 @@ pub const WITHHELD_EPOCHS: u64 = 24;
 /// Parameters that a network keeps for good: ticks and days are numbered from the Unix epoch by their length, and numbers must not
 /// run backwards.
 const FIXED: [&str; 2] = ["tick", "day"];
-/// Share in path choice of every node of a layer: what nodes claim to carry is not believed.
-const WEIGHT: u32 = 1_000;
 
 /// What a round agreed on.
 #[derive(Debug)]
@@ -140,7 +139,9 @@ impl Agreed<'_> {
         };
         let mut fills: Vec<u8> =
             of_role(Role::Mailbox).into_iter().filter_map(|id| nodes.get(id)).map(|node| node.fill).collect();
-        let view = View {
+        let listed = nodes.values().filter(|node| !layout.left_out.contains(&node.id));
+        let measured = reliability::medians(listed);
+        let mut view = View {
             network: self.network,
             epoch: self.epoch,
             valid_after,
@@ -159,6 +160,7 @@ impl Agreed<'_> {
             entries: view.entries.len(),
             mailboxes: view.mailboxes.len(),
         };
+        reliability::apply(&mut view, &reliability::known(base.map(|base| base.view())), &measured);
         view.check().map_err(|_| few)?;
         Ok(view)
     }
@@ -290,7 +292,8 @@ fn relay(node: &Descriptor) -> Option<Relay> {
         link_key: node.link_key,
         sphinx_key: *keys.next()?,
         next_sphinx_key: *keys.next()?,
-        weight: WEIGHT,
+        weight: reliability::WEIGHT,
+        reliability: reliability::GOOD,
         family: node.family.clone(),
     })
 }

@@ -123,7 +123,7 @@ prop_compose! {
             memory: Memory {
                 withheld: withheld.into_iter().map(|(id, until)| (AuthorityId(id), Epoch(until))).collect(),
                 equivocators: equivocators.into_iter().map(AuthorityId).collect(),
-                absent: absent.map(|(id, (layer, until))| Absent { id: NodeId(id), layer, until: Epoch(until) }).collect(),
+                absent: absent.map(|(id, (layer, until))| Absent { id: NodeId(id), layer, until: Epoch(until), reliability: u8::MAX }).collect(),
             },
             ..view()
         };
@@ -331,6 +331,7 @@ fn the_largest_vote_that_an_authority_can_make_is_within_its_bound() {
         family: word,
         capacity: 1,
         fill: 0,
+        measured: Vec::new(),
     };
     let bytes: Arc<[u8]> = descriptor.sign(&secret).into();
     assert!(Descriptor::verify(&bytes).is_ok());
@@ -347,6 +348,7 @@ fn the_largest_vote_that_an_authority_can_make_is_within_its_bound() {
         sphinx_key: descriptor.sphinx_keys[0],
         next_sphinx_key: descriptor.sphinx_keys[1],
         weight: 1,
+        reliability: u8::MAX,
         family: descriptor.family.clone(),
     };
     // A document holds RELAYS_MAX of them, as many absent mixes and placed mailboxes twice.
@@ -445,7 +447,7 @@ fn the_memory_of_a_view_at_its_bounds_is_taken_and_refused_above() {
     let authors =
         |count: usize| -> Vec<AuthorityId> { many_ids(count).into_iter().map(|id| AuthorityId(id.0)).collect() };
     let absent = |count: usize| -> Vec<Absent> {
-        many_ids(count).into_iter().map(|id| Absent { id, layer: 3, until: Epoch(1) }).collect()
+        many_ids(count).into_iter().map(|id| Absent { id, layer: 3, until: Epoch(1), reliability: u8::MAX }).collect()
     };
     let with = |memory: Memory| View { memory, ..view() };
     let withheld =
@@ -457,8 +459,10 @@ fn the_memory_of_a_view_at_its_bounds_is_taken_and_refused_above() {
     ] {
         assert_eq!(View::decode(&with(good.clone()).encode()), Ok(with(good)));
     }
-    let layer =
-        |layer| Memory { absent: vec![Absent { id: NodeId([1; 32]), layer, until: Epoch(1) }], ..Memory::default() };
+    let layer = |layer| Memory {
+        absent: vec![Absent { id: NodeId([1; 32]), layer, until: Epoch(1), reliability: u8::MAX }],
+        ..Memory::default()
+    };
     let reversed = |mut ids: Vec<AuthorityId>| {
         ids.reverse();
         ids

@@ -39,6 +39,7 @@ fn descriptor() -> Descriptor {
         family: "família".into(),
         capacity: 2_000,
         fill: 0,
+        measured: Vec::new(),
     }
 }
 

@@ -38,6 +38,7 @@ fn node(n: u16, role: Role) -> Descriptor {
         family: String::new(),
         capacity: 1_000,
         fill: 0,
+        measured: Vec::new(),
     }
 }
 
@@ -73,6 +74,7 @@ fn listed(nodes: &Nodes, layout: &Layout, epoch: u64) -> View {
             sphinx_key: node.sphinx_keys[0],
             next_sphinx_key: node.sphinx_keys[1],
             weight: 1,
+            reliability: u8::MAX,
             family: node.family.clone(),
         }
     };

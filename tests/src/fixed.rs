@@ -120,6 +120,7 @@ impl FixedNetwork<'_> {
             sphinx_key: key(self.epoch.0)?,
             next_sphinx_key: key(self.epoch.0 + 1)?,
             weight: WEIGHT,
+            reliability: u8::MAX,
             family: descriptor.family.clone(),
         })
     }

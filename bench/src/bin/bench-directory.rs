@@ -125,6 +125,7 @@ fn descriptor(n: usize, epoch: Epoch) -> (Descriptor, Vec<u8>) {
         family: format!("operator {n}"),
         capacity: 2_000,
         fill: 0,
+        measured: Vec::new(),
     };
     let bytes = descriptor.sign(&secret);
     (descriptor, bytes)

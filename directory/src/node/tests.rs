@@ -64,6 +64,7 @@ fn descriptor(secret: &SigningSecret, role: Role, epoch: Epoch) -> Vec<u8> {
         family: String::new(),
         capacity: 1_000,
         fill: 0,
+        measured: Vec::new(),
     };
     descriptor.sign(secret)
 }

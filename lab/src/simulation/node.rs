@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use veilpost_daemon::authorities::{Errand, Plan};
+use veilpost_daemon::{
+    authorities::{Errand, Plan},
+    observed::Observed,
+};
 use veilpost_packet::{
     frame::Flags,
     ids::{LinkKey, NodeId},
@@ -261,7 +264,7 @@ impl Node {
     }
 
     /// Signs what this node says of itself for an epoch; makes the keys that are missing.
-    pub(super) fn descriptor(&mut self, epoch: Epoch, fill: u8) -> Arc<[u8]> {
+    pub(super) fn descriptor(&mut self, epoch: Epoch, observed: Observed) -> Arc<[u8]> {
         if let Some((_, signed)) = self.descriptor.as_ref().filter(|(signed, _)| *signed == epoch) {
             return signed.clone();
         }
@@ -287,11 +290,18 @@ impl Node {
             software: "simulation".into(),
             family: String::new(),
             capacity: 1_000,
-            fill,
+            fill: observed.fill,
+            measured: observed.measured,
         };
         let signed: Arc<[u8]> = descriptor.sign(&self.secret()).into();
         self.descriptor = Some((epoch, signed.clone()));
         signed
+    }
+
+    /// Whether it is time to say something of itself.
+    pub(super) fn may_tell(&self, local: Timestamp) -> bool {
+        let listed = self.documents.newest().is_some_and(|document| document.relay(&self.id).is_some());
+        self.plan.may_tell(local, listed)
     }
 
     /// The document of the highest epoch that is known.

@@ -2,6 +2,7 @@
 //! shapes, which take a hundredth of the time.
 
 use veilpost_client::core::{BuildJob, Built};
+use veilpost_cover::{BuiltLoop, LoopJob};
 use veilpost_packet::{
     exchange::Exchange,
     sphinx::{self, BuildError, Packet, Reject, SphinxSecret, Surb, Unwrapped, model},
@@ -19,6 +20,13 @@ pub enum Packets {
 
 impl Packets {
     pub(super) fn run(self, job: BuildJob) -> Built {
+        match self {
+            Self::Real => job.run(),
+            Self::Model => job.run_with(Exchange::build_model),
+        }
+    }
+
+    pub(super) fn run_loop(self, job: LoopJob) -> BuiltLoop {
         match self {
             Self::Real => job.run(),
             Self::Model => job.run_with(Exchange::build_model),

@@ -2,6 +2,7 @@
 
 use super::{
     Message, Simulation, Who,
+    conduct::{self, Conduct},
     hostile::{Nature, Shell},
     node::{Changed, Exchange, Node},
 };
@@ -11,6 +12,8 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use veilpost_cover::{Cover, findings::find};
+use veilpost_daemon::observed::Observed;
 use veilpost_mailbox::{
     engine::{Arrived, Counters, FromPeer, Limits as MailboxLimits, Mailbox, Request, Terms},
     memory::MemoryStore,
@@ -50,11 +53,20 @@ pub(super) struct Relay {
     pub(super) engine: Option<Engine>,
     /// Mailboxes whose sets this entry's process has asked for.
     pub(super) sets_of: BTreeSet<usize>,
+    shell: conduct::Shell,
+}
+
+impl Relay {
+    pub(super) fn new(node: Node) -> Self {
+        Self { node, engine: None, sets_of: BTreeSet::new(), shell: conduct::Shell::default() }
+    }
 }
 
 pub(super) struct MailboxNode {
     pub(super) node: Node,
     pub(super) engine: Option<Mailbox<MemoryStore>>,
+    /// Its own loops, as long as its process runs.
+    cover: Option<Cover>,
     /// The disk, while no engine has it.
     pub(super) store: Option<MemoryStore>,
     pub(super) memory: BTreeMap<Epoch, (TagKey, TagTable)>,
@@ -71,6 +83,7 @@ impl MailboxNode {
         Self {
             node,
             engine: None,
+            cover: None,
             store: Some(MemoryStore::default()),
             memory: BTreeMap::new(),
             listed: false,
@@ -116,6 +129,7 @@ impl Simulation {
             Who::Mailbox(number) => {
                 let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
                 mailbox.memory.clear();
+                mailbox.cover = None;
                 mailbox.linked.clear();
                 mailbox.next_links = Timestamp::ZERO;
                 if let Some(engine) = mailbox.engine.take() {
@@ -134,9 +148,13 @@ impl Simulation {
         }
         let (now, network, authorities) = (self.now, self.network.clone(), self.authorities.clone());
         self.node_mut(who).start(now, &network, &authorities);
+        let rng = fork(&mut self.rng);
+        if let Who::Mailbox(number) = who {
+            let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
+            mailbox.cover = Some(Cover::new(mailbox.node.id, rng.clone()));
+        }
         if let Who::Relay(number) = who {
             let limits = Limits { sessions: self.setup.sessions, ..Limits::default() };
-            let rng = fork(&mut self.rng);
             let relay = self.relays.get_mut(number).expect("a relay");
             relay.engine = Some(Engine::idle(relay.node.id, limits, rng));
         }
@@ -180,6 +198,12 @@ impl Simulation {
     pub fn set_nature(&mut self, number: usize, nature: Nature) {
         self.mailboxes.get_mut(number).expect("a mailbox").shell = Shell::new(nature);
         self.touch(Who::Mailbox(number));
+    }
+
+    /// Turns a mix or entry bad, or good again.
+    pub fn set_conduct(&mut self, relay: usize, conduct: Conduct) {
+        self.relays.get_mut(relay).expect("a relay").shell = conduct::Shell::new(conduct);
+        self.touch(Who::Relay(relay));
     }
 
     /// What a mailbox counted since its process began.
@@ -254,10 +278,22 @@ impl Simulation {
         }
     }
 
-    fn fill(&self, who: Who) -> u8 {
-        let Who::Mailbox(number) = who else { return 0 };
-        let engine = self.mailboxes.get(number).and_then(|mailbox| mailbox.engine.as_ref());
-        engine.map_or(0, Mailbox::fill)
+    /// A relay's or mailbox's own loops; `None` while it does not run.
+    pub fn cover(&self, who: Who) -> Option<&Cover> {
+        match who {
+            Who::Relay(number) => self.relays.get(number)?.engine.as_ref().map(Engine::cover),
+            Who::Mailbox(number) => self.mailboxes.get(number)?.cover.as_ref(),
+            Who::Authority(_) | Who::Client(_) => None,
+        }
+    }
+
+    fn observed(&self, who: Who) -> Observed {
+        let fill = match who {
+            Who::Mailbox(number) => self.mailboxes.get(number).and_then(|mailbox| mailbox.engine.as_ref()),
+            _ => None,
+        };
+        let measured = self.cover(who).map(|cover| cover.findings().reports.clone()).unwrap_or_default();
+        Observed { fill: fill.map_or(0, Mailbox::fill), measured }
     }
 
     /// As `daemon::authorities::follow`, one exchange at a time.
@@ -265,16 +301,16 @@ impl Simulation {
         let (now, start, jitter) = (self.now, self.rng.random_range(0..64), self.rng.random_range(0.0..0.2));
         self.exchanges += 1;
         let (number, phase) = (self.exchanges, self.network.schedule.phase());
-        let fill = self.fill(who);
+        let observed = self.observed(who);
         let node = self.node_mut(who);
         let local = node.skew.local(now);
-        let Some(errand) = node.plan.errand(local, node.newest(), true, start) else {
+        let Some(errand) = node.plan.errand(local, node.newest(), node.may_tell(local), start) else {
             node.next_errand = local + node.plan.nap(local) + phase.mul_f64(jitter);
             return;
         };
         let mut messages = Vec::new();
         if let Some(epoch) = errand.descriptor {
-            messages.push(wire::Message::Descriptor(node.descriptor(epoch, fill)));
+            messages.push(wire::Message::Descriptor(node.descriptor(epoch, observed)));
         }
         if errand.document {
             messages.push(wire::Message::WantDocument(node.newest()));
@@ -336,7 +372,11 @@ impl Simulation {
                     return;
                 }
                 mailbox.node.log_tags(epoch, &[tag]);
-                let Unwrapped::Deliver { payload, .. } = unwrapped else { return };
+                let Unwrapped::Deliver { payload, surb, .. } = unwrapped else { return };
+                if let Some(id) = surb {
+                    let _counted = mailbox.cover.as_mut().map(|cover| cover.handle_returned(local, &id, &payload));
+                    return;
+                }
                 let opened = payload.open_forward().and_then(|plain| Command::decode(&plain).ok());
                 let Some((surb, command)) = opened else { return };
                 self.ledger.command(&command);
@@ -431,15 +471,23 @@ impl Simulation {
             return Timestamp::FAR_FUTURE;
         }
         let wake = self.poll_node(who);
-        let Relay { node, engine, .. } = self.relays.get_mut(number).expect("a relay");
+        let Relay { node, engine, shell, .. } = self.relays.get_mut(number).expect("a relay");
         let (id, local, skew) = (node.id, node.skew.local(self.now), node.skew);
         let engine = engine.as_mut().expect("a node that is up has an engine");
         for (epoch, tags) in engine.take_new_tags() {
             node.log_tags(epoch, &tags);
         }
-        let packets: Vec<_> = std::iter::from_fn(|| engine.poll_forward(local)).collect();
+        while let Some(job) = engine.poll_loop_job(local) {
+            engine.handle_loop_built(self.setup.packets.run_loop(job));
+        }
+        if let Some(evidence) = engine.poll_evidence(local) {
+            engine.handle_findings(find(&evidence, &id));
+        }
+        let loops: Vec<_> = std::iter::from_fn(|| engine.poll_loop(local)).collect();
+        let packets = std::iter::from_fn(|| engine.poll_forward(local)).collect();
+        let packets: Vec<_> = loops.into_iter().chain(shell.mangle(local, &mut self.rng, packets)).collect();
         let frames: Vec<_> = std::iter::from_fn(|| engine.poll_downlink(local)).collect();
-        let due = engine.next_wake().unwrap_or(Timestamp::FAR_FUTURE);
+        let due = engine.next_wake().unwrap_or(Timestamp::FAR_FUTURE).min(shell.next_wake());
         for forward in packets {
             let to = self.by_id.get(&forward.to).copied().expect("the engine checks next hops");
             self.send(who, to, Message::Packet { from: id, flags: forward.flags, packet: forward.packet });
@@ -469,6 +517,7 @@ impl Simulation {
         let wake = self.poll_node(who);
         self.follow_terms(number);
         self.follow_links(number);
+        self.send_loops(number);
         let mailbox = self.mailboxes.get_mut(number).expect("a mailbox");
         let (id, skew, local) = (mailbox.node.id, mailbox.node.skew, mailbox.node.skew.local(self.now));
         let Some(engine) = &mut mailbox.engine else { return wake };
@@ -483,6 +532,7 @@ impl Simulation {
         let published = engine.next_digest().min(engine.next_set());
         let digest_due = if mailbox.listed { published } else { Timestamp::FAR_FUTURE };
         let due = engine.next_wake().min(digest_due).min(mailbox.shell.next_wake());
+        let due = due.min(mailbox.cover.as_ref().and_then(Cover::next_wake).unwrap_or(Timestamp::FAR_FUTURE));
         let reach = if replies.is_empty() { Default::default() } else { mailbox.node.next_nodes(may_go) };
         let any = digest.is_some() || !sets.is_empty();
         let entries = if any { mailbox.node.next_nodes(|_, to| to == Place::Entry) } else { BTreeSet::new() };
@@ -515,6 +565,30 @@ impl Simulation {
             self.send(who, to, Message::Peer { from: number, frame });
         }
         wake.min(skew.global(due))
+    }
+
+    /// A mailbox's own loops.
+    fn send_loops(&mut self, number: usize) {
+        let MailboxNode { node, memory, cover, .. } = self.mailboxes.get_mut(number).expect("a mailbox");
+        let (id, local) = (node.id, node.skew.local(self.now));
+        let Some(cover) = cover else { return };
+        let in_force = node.documents.in_force(local).filter(|document| memory.contains_key(&document.epoch));
+        cover.follow(local, in_force);
+        while let Some(job) = cover.poll_job() {
+            cover.handle_built(self.setup.packets.run_loop(job));
+        }
+        if let Some(evidence) = cover.poll_evidence(local) {
+            cover.handle_findings(find(&evidence, &id));
+        }
+        let packets: Vec<_> = std::iter::from_fn(|| cover.poll_packet(local)).collect();
+        for packet in packets {
+            let to = self.by_id.get(&packet.to).copied().expect("routes are of listed nodes");
+            self.send(
+                Who::Mailbox(number),
+                to,
+                Message::Packet { from: id, flags: packet.flags, packet: packet.packet },
+            );
+        }
     }
 
     /// Links to other mailboxes come up and go down as nodes do.

@@ -17,26 +17,27 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::Duration,
 };
 use tokio::{runtime::Handle, sync::watch};
+use veilpost_cover::{BuiltLoop, Cover, Departure, Findings, findings::find};
 use veilpost_daemon::{
     clock::Clock,
     epochs::{EpochChange, LiveEpochs},
     links::Dialed,
+    observed::{self, Shared as Observed},
     stop::Failure,
     taglog::Loaded,
 };
 use veilpost_link::Endpoint;
 use veilpost_packet::{
     frame::{Flags, Frame, FrameKind, Want},
-    ids::NodeId,
+    ids::{NodeId, SurbId},
     replay::TagRefused,
     set::Period,
-    sphinx::ReplayTag,
+    sphinx::{ReplayTag, SealedPayload},
     time::{Epoch, Timestamp},
 };
 use veilpost_pki::{
@@ -61,6 +62,12 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub(super) enum Input {
     /// A command, with the replay tag of its packet.
     Command(ReplayTag, Box<Arrived>),
+    /// What may be the answer to one of this mailbox's own loops: replay tag, epoch, name and payload.
+    Returned(ReplayTag, Epoch, SurbId, SealedPayload),
+    /// One of this mailbox's own loops is ready.
+    Loop(Box<BuiltLoop>),
+    /// What this mailbox's loops tell.
+    Found(Box<Findings>),
     /// Documents or live epochs are others.
     Epochs(Box<EpochChange>),
     /// The link to an entry, of our counting, came up.
@@ -150,6 +157,8 @@ impl Outbounds {
 
 pub(super) struct Core {
     pub engine: Mailbox<DiskStore>,
+    /// This mailbox's own loops.
+    pub cover: Cover,
     /// Replay memory of each live epoch.
     pub memory: BTreeMap<Epoch, Loaded>,
     pub live: Arc<LiveEpochs>,
@@ -161,8 +170,8 @@ pub(super) struct Core {
     pub metrics: Arc<Metrics>,
     pub folder: PathBuf,
     pub measured: Timestamp,
-    /// What the node's next descriptor says of its fill.
-    pub fill: Arc<AtomicU8>,
+    /// What the node's next descriptor says of its fill, and of others.
+    pub observed: Observed,
 }
 
 impl Core {
@@ -174,6 +183,7 @@ impl Core {
             let digest = self.engine.next_digest().min(self.engine.next_set());
             let digest = if self.listed { digest } else { Timestamp::FAR_FUTURE };
             let due = self.engine.next_wake().min(digest).min(self.publisher.next_wake(now));
+            let due = due.min(self.cover.next_wake().unwrap_or(Timestamp::FAR_FUTURE));
             let wake = due.since(now).min(IDLE);
             let mut batch = Vec::new();
             match inputs.recv_timeout(wake) {
@@ -187,6 +197,12 @@ impl Core {
                 match input {
                     Input::Command(tag, arrived) if stop_at.is_none() => self.admit(&mut commands, tag, *arrived)?,
                     Input::Command(..) => drop(self.metrics.dropped(DropReason::Stopped).inc()),
+                    Input::Returned(tag, epoch, id, payload) => self.take_back(tag, epoch, &id, &payload)?,
+                    Input::Found(findings) => {
+                        observed::report(&self.observed, &findings);
+                        self.cover.handle_findings(*findings);
+                    }
+                    Input::Loop(built) => self.cover.handle_built(*built),
                     Input::Epochs(change) => self.follow(*change),
                     Input::EntryUp(entry, link) => self.publisher.link_up(entry, link),
                     Input::EntryDown(entry, link) => self.publisher.link_down(&entry, link),
@@ -241,20 +257,69 @@ impl Core {
 
     /// "Tags are checked after the MAC, written before the packet leaves": here, before anything follows from it.
     fn admit(&mut self, commands: &mut Vec<Arrived>, tag: ReplayTag, arrived: Arrived) -> Result<(), Failure> {
-        let Some(memory) = self.memory.get_mut(&arrived.epoch) else {
+        if self.remember(tag, arrived.epoch)? {
+            commands.push(arrived);
+        }
+        Ok(())
+    }
+
+    /// False for a packet that was dropped, and counted.
+    fn remember(&mut self, tag: ReplayTag, epoch: Epoch) -> Result<bool, Failure> {
+        let Some(memory) = self.memory.get_mut(&epoch) else {
             self.metrics.dropped(DropReason::Epoch).inc();
-            return Ok(());
+            return Ok(false);
         };
         let tag = memory.key.shorten(&tag.0);
         match memory.table.check_and_insert(tag) {
             Ok(()) => {
                 memory.log.append(&[tag]).map_err(Failure::runtime)?;
-                commands.push(arrived);
+                return Ok(true);
             }
             Err(TagRefused::Seen) => drop(self.metrics.dropped(DropReason::Replay).inc()),
             Err(TagRefused::Full) => drop(self.metrics.dropped(DropReason::ReplayFull).inc()),
         }
+        Ok(false)
+    }
+
+    /// An answer that ends here is taken only if it is that of one of our own loops.
+    fn take_back(&mut self, tag: ReplayTag, epoch: Epoch, id: &SurbId, payload: &SealedPayload) -> Result<(), Failure> {
+        self.cover.handle_time(self.clock.now());
+        if !self.cover.is_waiting(id) {
+            self.metrics.dropped(DropReason::LastHop).inc();
+            return Ok(());
+        }
+        if self.remember(tag, epoch)? && !self.cover.handle_returned(self.clock.now(), id, payload) {
+            self.metrics.dropped(DropReason::Malformed).inc();
+        }
         Ok(())
+    }
+
+    /// Our own loops: what has to be built goes to a thread of its own, what is due leaves.
+    fn send_loops(&mut self, now: Timestamp) {
+        let documents = self.live.documents().in_force(now);
+        self.cover.follow(now, documents.filter(|document| self.live.get(document.epoch).is_some()));
+        while let Some(job) = self.cover.poll_job() {
+            let inputs = self.outbound.inputs.clone();
+            // A handful at a time: no more are asked for before these are there.
+            self.outbound.runtime.spawn_blocking(move || inputs.send(Input::Loop(Box::new(job.run()))));
+        }
+        if let Some(evidence) = self.cover.poll_evidence(now) {
+            let (inputs, me) = (self.outbound.inputs.clone(), self.outbound.me);
+            self.outbound.runtime.spawn_blocking(move || inputs.send(Input::Found(Box::new(find(&evidence, &me)))));
+        }
+        while let Some(Departure { to, flags, packet }) = self.cover.poll_packet(now) {
+            let frame = Frame::new(FrameKind::Packet, flags, packet.as_bytes()).ok();
+            self.send_to_mix(&to, frame);
+        }
+    }
+
+    fn send_to_mix(&self, to: &NodeId, frame: Option<Frame>) {
+        let sent = frame.zip(self.outbound.mixes.get(to)).is_some_and(|(frame, link)| link.try_send(frame).is_ok());
+        if sent {
+            self.metrics.replies.inc();
+        } else {
+            self.metrics.dropped(DropReason::LinkFull).inc();
+        }
     }
 
     fn work(&mut self, commands: Vec<Arrived>, told: Vec<(NodeId, FromPeer)>) -> Result<(), Failure> {
@@ -293,17 +358,13 @@ impl Core {
                 .reply(&plaintext)
                 .ok()
                 .and_then(|packet| Frame::new(FrameKind::Packet, Flags::for_epoch(epoch), packet.as_bytes()).ok());
-            let sent =
-                frame.zip(self.outbound.mixes.get(&to)).is_some_and(|(frame, link)| link.try_send(frame).is_ok());
-            if sent {
-                self.metrics.replies.inc();
-            } else {
-                self.metrics.dropped(DropReason::LinkFull).inc();
-            }
+            self.send_to_mix(&to, frame);
         }
+        self.send_loops(now);
         self.metrics.show(&self.engine, &self.outbound);
         let tables = || self.memory.values().map(|memory| &memory.table);
         self.metrics.show_tags(tables().map(|table| table.len()).sum(), tables().map(|table| table.memory()).sum());
+        self.metrics.cover.show(&self.cover);
         self.metrics.epochs.show(now, &self.live);
         Ok(())
     }
@@ -315,7 +376,7 @@ impl Core {
             Ok(disk) => self.engine.handle_free_disk(disk.f_bavail.saturating_mul(disk.f_frsize)),
             Err(error) => tracing::warn!(%error, "the free space of the disk cannot be measured"),
         }
-        self.fill.store(self.engine.fill(), Ordering::Relaxed);
+        observed::lock(&self.observed).fill = self.engine.fill();
         if let Err(error) = Status::of(self.measured, &self.engine).write(&self.folder) {
             tracing::debug!(%error, "the status could not be written");
         }

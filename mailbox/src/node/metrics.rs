@@ -10,7 +10,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use veilpost_daemon::metrics::EpochMetrics;
+use veilpost_daemon::metrics::{CoverMetrics, EpochMetrics};
 use veilpost_pki::admission::DropReason;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,6 +37,7 @@ pub(super) struct Metrics {
     tags: Gauge,
     tags_memory: Gauge,
     pub epochs: EpochMetrics,
+    pub cover: CoverMetrics,
 }
 
 impl Metrics {
@@ -76,6 +77,7 @@ impl Metrics {
         registry.register("replay_tags", "Tags in the replay tables of live epochs", metrics.tags.clone());
         registry.register("replay_bytes", "Memory of the replay tables", metrics.tags_memory.clone());
         metrics.epochs.register(&mut registry);
+        metrics.cover.register(&mut registry);
         (metrics, registry)
     }
 

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{oneshot, watch};
+use veilpost_cover::Cover;
 use veilpost_daemon::{
     clock::Clock, config::NodeConfig, epochs::LiveEpochs, identity::NodeKeys, keys, leave, links::Accepted,
     metrics::MetricsServer, start::Epochs, stop::Failure, workers::Workers,
@@ -110,6 +111,7 @@ impl Node {
         let signing = own_identity(&config)?;
         let holder = own_identity(&config)?;
         let me = signing.node_id();
+        let cover = Cover::new(me, seeded(*keys::fresh().map_err(Failure::runtime)?.expose()));
         let engine = Mailbox::new(clock.now(), signing, terms, config.store.limits(), store, rng);
         let metrics = Arc::new(metrics);
         let (inputs, received) = mpsc::sync_channel(INPUTS);
@@ -118,6 +120,7 @@ impl Node {
         let workers = Workers::start(done).map_err(Failure::runtime)?;
         let mut core = Core {
             engine: engine.map_err(Failure::runtime)?,
+            cover,
             memory: BTreeMap::new(),
             live: Arc::new(LiveEpochs::default()),
             listed: false,
@@ -127,7 +130,7 @@ impl Node {
             metrics: Arc::clone(&metrics),
             folder: config.node.data_dir.clone(),
             measured: Timestamp::ZERO,
-            fill: Arc::clone(&epochs.fill),
+            observed: epochs.observed.clone(),
         };
         let live = epochs.live();
         core.follow(first);
@@ -234,14 +237,20 @@ fn worker(
     }
 }
 
-/// A mailbox is a last hop only, and answers only through mixes of layer 1, of the packet's own epoch.
+/// A mailbox is a last hop only, of commands and of its own loops, and answers only through mixes of layer 1, of the packet's own epoch.
 fn command(
     document: &Document,
     holder: &SigningSecret,
     at: Timestamp,
     unwrapped: Unwrapped,
 ) -> Result<Input, DropReason> {
-    let Unwrapped::Deliver { tag, surb: None, payload } = unwrapped else { return Err(DropReason::LastHop) };
+    let (tag, payload) = match unwrapped {
+        Unwrapped::Deliver { tag, surb: None, payload } => (tag, payload),
+        Unwrapped::Deliver { tag, surb: Some(id), payload } => {
+            return Ok(Input::Returned(tag, document.epoch, id, payload));
+        }
+        Unwrapped::Forward { .. } => return Err(DropReason::LastHop),
+    };
     let plaintext = payload.open_forward().ok_or(DropReason::Malformed)?;
     let (surb, command) = Command::decode(&plaintext).map_err(|_| DropReason::Malformed)?;
     let first = document.relay(&NodeId(surb.first_hop())).map(|(place, _)| place);

@@ -64,6 +64,7 @@ fn relay(seed: u8, address: Option<SocketAddr>) -> Relay {
         sphinx_key: sphinx(seed).public(),
         next_sphinx_key: sphinx(seed).public(),
         weight: 1,
+        reliability: u8::MAX,
         family: format!("family {seed}"),
     }
 }
@@ -115,7 +116,9 @@ impl World {
     /// The document of the epoch `later` epochs behind [`EPOCH`], which begins `after` from now, on disk; and its hash.
     fn publish(&self, later: u64, after: Duration) -> (View, DocumentHash) {
         let valid_after = Clock::start().now() + after;
-        let params = Params { key_grace: GRACE, ..Params::hurried(8) };
+        // What leaves is what the test asked for.
+        let node_loop_gap = Duration::from_secs(3_600);
+        let params = Params { key_grace: GRACE, node_loop_gap, ..Params::hurried(8) };
         let key = self.own.sphinx_keys[later as usize];
         let own = Relay { id: self.own.id, link_key: self.own.link_key, sphinx_key: key, ..relay(5, None) };
         let view = View {

@@ -436,6 +436,7 @@ fn a_mailbox_has_no_engine_here() {
 }
 
 mod epochs;
+mod loops;
 mod sets;
 
 #[derive(Debug, Clone)]

@@ -11,9 +11,11 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::sleep,
 };
+use veilpost_cover::{BuiltLoop, Findings, findings::find};
 use veilpost_daemon::{
     epochs::{EpochChange, LiveEpochs},
     links::Dialed,
+    observed::{self, Shared as Observed},
     stop::Failure,
     taglog::TagLog,
 };
@@ -48,6 +50,10 @@ pub(crate) enum Input {
     Set(NodeId, Box<SignedSet>),
     WantFrom(NodeId, oneshot::Sender<Option<Want>>),
     Digest(NodeId, Box<SignedDigest>),
+    /// One of this node's own loops is ready.
+    Loop(Box<BuiltLoop>),
+    /// What this node's loops tell.
+    Found(Box<Findings>),
 }
 
 pub(crate) struct Core {
@@ -60,6 +66,8 @@ pub(crate) struct Core {
     pub(crate) clients: HashMap<SessionAddress, FrameSender>,
     /// Drops of the engine that the metrics have.
     pub(crate) counted: BTreeMap<DropReason, u64>,
+    /// What the node's next descriptor says of others.
+    pub(crate) observed: Observed,
 }
 
 impl Core {
@@ -123,6 +131,11 @@ impl Core {
                     self.shared.metrics.dropped(DropReason::Malformed).inc();
                 }
             }
+            Input::Found(findings) => {
+                observed::report(&self.observed, &findings);
+                self.engine.handle_findings(*findings);
+            }
+            Input::Loop(built) => self.engine.handle_loop_built(*built),
             Input::Digest(from, digest) => {
                 if let Err(error) = self.engine.handle_digest(now, &from, &digest) {
                     tracing::debug!(%error, "a digest was refused");
@@ -196,7 +209,16 @@ impl Core {
             log.append(&tags).map_err(Failure::runtime)?;
         }
         let now = self.shared.clock.now();
-        while let Some(forward) = self.engine.poll_forward(now) {
+        while let Some(job) = self.engine.poll_loop_job(now) {
+            let core = self.shared.core.clone();
+            // A handful at a time: the engine asks for no more before these are there.
+            tokio::task::spawn_blocking(move || core.blocking_send(Input::Loop(Box::new(job.run()))));
+        }
+        if let Some(evidence) = self.engine.poll_evidence(now) {
+            let (core, me) = (self.shared.core.clone(), self.engine.id());
+            tokio::task::spawn_blocking(move || core.blocking_send(Input::Found(Box::new(find(&evidence, &me)))));
+        }
+        while let Some(forward) = self.engine.poll_loop(now).or_else(|| self.engine.poll_forward(now)) {
             let frame = Frame::new(FrameKind::Packet, forward.flags, forward.packet.as_bytes());
             let sent = frame
                 .ok()
@@ -234,6 +256,7 @@ impl Core {
         metrics.tags_memory.set(number(self.engine.tags_memory()));
         metrics.outbound.set(number(self.outbound.queued()));
         metrics.links_down.set(number(self.outbound.down()));
+        metrics.cover.show(self.engine.cover());
         metrics.epochs.show(self.shared.clock.now(), &self.live);
     }
 }

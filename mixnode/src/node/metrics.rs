@@ -11,7 +11,7 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use veilpost_daemon::metrics::EpochMetrics;
+use veilpost_daemon::metrics::{CoverMetrics, EpochMetrics};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
     pub(crate) tags: Gauge,
     pub(crate) tags_memory: Gauge,
     pub(crate) epochs: EpochMetrics,
+    pub(crate) cover: CoverMetrics,
     pub(crate) unwrap: Histogram,
 }
 
@@ -52,6 +53,7 @@ impl Metrics {
             tags: Gauge::default(),
             tags_memory: Gauge::default(),
             epochs: EpochMetrics::default(),
+            cover: CoverMetrics::default(),
             // 32 us to 8 ms.
             unwrap: Histogram::new(exponential_buckets(32e-6, 2.0, 9)),
         };
@@ -72,6 +74,7 @@ impl Metrics {
         registry.register("replay_tags", "Tags in the replay tables of live epochs", metrics.tags.clone());
         registry.register("replay_bytes", "Memory of the replay tables", metrics.tags_memory.clone());
         metrics.epochs.register(&mut registry);
+        metrics.cover.register(&mut registry);
         registry.register("unwrap_seconds", "Time to unwrap a packet", metrics.unwrap.clone());
         (metrics, registry)
     }

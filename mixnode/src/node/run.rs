@@ -118,6 +118,7 @@ impl Node {
             live: Arc::new(LiveEpochs::default()),
             clients: HashMap::new(),
             counted: BTreeMap::new(),
+            observed: epochs.observed.clone(),
         };
         let live = epochs.live();
         relay.follow(first);

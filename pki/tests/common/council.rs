@@ -471,6 +471,7 @@ pub(crate) fn descriptor(secret: &SigningSecret, role: Role, epoch: Epoch) -> Ve
         family: String::new(),
         capacity: 1_000,
         fill: 0,
+        measured: Vec::new(),
     }
     .sign(secret)
 }

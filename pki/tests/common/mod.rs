@@ -41,6 +41,7 @@ pub(crate) fn relay(n: u8, weight: u32) -> Relay {
         sphinx_key: SphinxPublic([n; 32]),
         next_sphinx_key: SphinxPublic([n + 1; 32]),
         weight,
+        reliability: u8::MAX,
         family: format!("family {n}"),
     }
 }

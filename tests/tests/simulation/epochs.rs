@@ -20,6 +20,7 @@ fn hasty() -> Params {
         send_gap: 2_300 * MS,
         get_gap: 3_000 * MS,
         loop_gap: 30 * SECOND,
+        node_loop_gap: 60 * SECOND,
         downlink_gap: 350 * MS,
         catch_up_gap: 200 * MS,
         catch_up: 10 * SECOND,

@@ -7,6 +7,7 @@ mod epochs;
 mod faults;
 mod hostile;
 mod logs;
+mod reliability;
 
 use rand::Rng;
 use std::{collections::BTreeSet, time::Duration};

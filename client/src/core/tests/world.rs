@@ -151,6 +151,7 @@ pub(super) fn document(copies: u32, mailboxes: &[NodeId], set: &AuthoritySet) ->
         sphinx_key: SphinxPublic([9; 32]),
         next_sphinx_key: SphinxPublic([9; 32]),
         weight: 1,
+        reliability: u8::MAX,
         family: String::new(),
     };
     let named = |number: u8| relay(SigningSecret::from_seed(&[200 + number; 32]).node_id());
