@@ -15,6 +15,7 @@
 //! | [`effort`] | how hard the puzzle of a Put is |
 //! | [`layers`] | which layer a mix works in; operator families and neighbours kept apart |
 //! | [`tally`] | from agreed votes to the next document |
+//! | [`rates`] | how fast a client's clocks run, by its profile |
 //! | [`round`] | an authority's part in the voting, as a state machine |
 //! | [`wire`] | what authorities and nodes say to each other |
 //! | [`network`] | the small file that a person starts from: network name, authorities, a first entry |
@@ -27,6 +28,7 @@ pub mod effort;
 pub mod layers;
 pub mod network;
 pub mod params;
+pub mod rates;
 pub mod round;
 pub mod schedule;
 pub mod signed;
@@ -42,5 +44,6 @@ pub use documents::{Documents, NotTaken};
 pub use effort::PutAdmission;
 pub use network::NetworkFile;
 pub use params::Params;
+pub use rates::Rates;
 pub use schedule::Schedule;
 pub use signed::{AuthoritySet, Document, DocumentError, UnverifiedDocument};

@@ -57,6 +57,8 @@ pub struct Built {
     pub(super) document: DocumentHash,
     pub(super) surb_id: SurbId,
     pub(super) mailbox: NodeId,
+    /// All nodes on its way, there and back.
+    pub(super) nodes: Vec<NodeId>,
     pub(super) result: Result<(Packet, SurbRecovery), BuildError>,
 }
 
@@ -64,6 +66,12 @@ impl BuildJob {
     /// True if a puzzle has to be solved: such a job takes a hundred times as long as others, which must not wait for it.
     pub fn is_slow(&self) -> bool {
         self.puzzle.is_some_and(|puzzle| puzzle.effort > Effort::NONE)
+    }
+
+    /// All nodes on the way, there and back: the last hop of the reply is the client.
+    fn nodes(&self) -> Vec<NodeId> {
+        let back = self.surb_route.iter().rev().skip(1).rev();
+        self.route.iter().chain(back).map(|hop| NodeId(hop.address)).collect()
     }
 
     /// Solves the Put's puzzle if there is one (tens to hundreds of milliseconds), and makes SURB and packet: about 1.3 ms.
@@ -85,6 +93,7 @@ impl BuildJob {
             document: self.document,
             surb_id: self.surb_id,
             mailbox: self.mailbox,
+            nodes: self.nodes(),
             result: made,
         }
     }

@@ -34,6 +34,8 @@ const SILENT_GAPS: u32 = 30;
 const SILENT_MIN: Duration = Duration::from_secs(1);
 /// A clock that is further behind than this starts anew: nobody wants a burst after a pause.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
+/// Time that goes back by more than this was set back; less is waited for.
+const SET_BACK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Peer {
@@ -91,6 +93,8 @@ pub(super) struct Peers {
     links: BTreeSet<NodeId>,
     /// Items that a full queue dropped.
     dropped: u64,
+    /// The latest time that a poll for frames brought.
+    polled: Timestamp,
 }
 
 impl Peers {
@@ -215,6 +219,11 @@ impl Peers {
 
     /// The next frame whose link's clock has struck.
     pub(super) fn poll_frame(&mut self, now: Timestamp, gap: Duration, rng: &mut EngineRng) -> Option<(NodeId, Frame)> {
+        if now + SET_BACK < self.polled {
+            // Else the next frame would be as far away as the clock jumped. An exponential wait has no memory, so nobody can tell.
+            self.peers.values_mut().for_each(|peer| peer.next_frame = now + exponential(rng, gap));
+        }
+        self.polled = now;
         let due = self.peers.iter_mut().filter(|(_, peer)| peer.up && peer.next_frame <= now);
         let (id, peer) = due.min_by_key(|(_, peer)| peer.next_frame)?;
         let from = if now.since(peer.next_frame) > BEHIND_MAX { now } else { peer.next_frame };
