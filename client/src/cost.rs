@@ -100,8 +100,8 @@ mod tests {
     fn an_idle_client_of_the_standard_profile_makes_about_a_gigabyte_a_day_and_a_metered_one_well_under_half() {
         let [standard, metered] = Profile::ALL.map(|profile| of(&Params::standard(), profile));
         let all = |cost: &Cost| cost.up + cost.down;
-        assert!((900_000_000..1_050_000_000).contains(&all(&standard)), "{standard:?}");
-        assert!((300_000_000..450_000_000).contains(&all(&metered)), "{metered:?}");
+        assert!((950_000_000..1_000_000_000).contains(&all(&standard)), "{standard:?}");
+        assert!((330_000_000..400_000_000).contains(&all(&metered)), "{metered:?}");
     }
 
     #[test]

@@ -409,7 +409,7 @@ fn people_see_lines_without_control_characters() {
     let status = world.run(&["status"]).out;
     assert_eq!(
         status,
-        "Connected  yes\nEpoch      7\nTransport  mixnet\nQueued     nothing\nWarning    the clock is 3 s off\n"
+        "Connected  yes\nEpoch      7\nTransport  mixnet\nProfile    standard\nQueued     nothing\nWarning    the clock is 3 s off\n"
     );
     assert!(
         world

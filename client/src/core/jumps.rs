@@ -55,7 +55,7 @@ impl Core {
         for flight in self.in_flight.values_mut() {
             flight.sent = jump.moves(flight.sent);
         }
-        self.suspicion.handle_clock_jump();
+        self.suspicion.begin_anew();
         self.next_housekeeping = jump.after;
         // Ahead, what waits is due sooner, which says nothing: all of it leaves by the clocks alone.
         if jump.after < jump.before {
@@ -92,8 +92,8 @@ impl Core {
         let (seconds, way) = (jump.by().as_secs(), if jump.after > jump.before { "ahead" } else { "back" });
         let by = match seconds {
             0..120 => format!("{seconds} s"),
-            120..7_200 => format!("{} min", seconds / 60),
-            _ => format!("{} h", seconds / 3_600),
+            120..7_200 => format!("{} min", (seconds + 30) / 60),
+            _ => format!("{} h", (seconds + 1_800) / 3_600),
         };
         Some(format!(
             "this computer's clock jumped {way} by {by}: set it right, and keep it so; messages are found by network time"

@@ -3,17 +3,13 @@
 //! Nothing else follows: packets leave by their clocks as before, and routes are drawn as before. Guards bound how often an entry is
 //! left, whatever the cause.
 
-use super::{
-    Core, REPLY_DEADLINE,
-    watch::{self, Verdict, WINDOWS},
-};
+use super::{Core, watch::Watch};
 use std::time::Duration;
-use veilpost_cover::statistics::Loops;
 use veilpost_packet::{
     ids::{NodeId, SurbId},
     time::Timestamp,
 };
-use veilpost_pki::{Params, Rates};
+use veilpost_pki::Params;
 
 /// If replies stay away from the next entry as well, within so long, it was not the entry: the network is in trouble, or whoever
 /// drops packets does so behind both.
@@ -35,9 +31,8 @@ enum Outcome {
 /// What the client knows of its entry by its own commands.
 #[derive(Debug, Default)]
 pub(super) struct Suspicion {
-    loops: Loops,
-    /// Whose commands they are.
-    entry: Option<NodeId>,
+    /// What became of the commands that it was given.
+    watch: Option<Watch>,
     /// The entry that is to be left.
     leave: Option<NodeId>,
     /// When an entry was left.
@@ -49,50 +44,41 @@ impl Suspicion {
     /// Commands go through this entry from now on.
     pub(super) fn handle_connected(&mut self, entry: NodeId) {
         self.leave = None;
-        if self.entry != Some(entry) {
-            (self.entry, self.loops) = (Some(entry), Loops::default());
+        if self.watch.as_ref().is_none_or(|watch| watch.entry() != entry) {
+            self.watch = Some(Watch::new(entry));
         }
     }
 
     /// Replies that did not come yet do not come any more, which says nothing.
     pub(super) fn handle_disconnected(&mut self) {
         self.leave = None;
-        self.loops.forget_waiting();
+        if let Some(watch) = &mut self.watch {
+            watch.forget_waiting();
+        }
     }
 
     /// A command leaves on this way, there and back.
     pub(super) fn handle_sent(&mut self, now: Timestamp, id: SurbId, nodes: &[NodeId]) {
-        self.loops.handle_sent(id, now, now + REPLY_DEADLINE, nodes.to_vec());
+        if let Some(watch) = &mut self.watch {
+            watch.handle_sent(now, id, nodes);
+        }
     }
 
     /// Its reply came.
     pub(super) fn handle_returned(&mut self, now: Timestamp, id: &SurbId) {
-        self.loops.handle_returned(now, id);
+        if let Some(watch) = &mut self.watch {
+            watch.handle_returned(now, id);
+        }
     }
 
-    /// The computer's clock was set: times of before mean nothing any more.
-    pub(super) fn handle_clock_jump(&mut self) {
-        self.loops = Loops::default();
+    /// All that is known of this entry is used up, or its times mean nothing any more since the computer's clock was set.
+    pub(super) fn begin_anew(&mut self) {
+        self.watch = self.watch.take().map(|watch| Watch::new(watch.entry()));
     }
 
     /// True if the client must not stay with this entry.
     pub(super) fn must_leave(&self, entry: &NodeId) -> bool {
         self.leave == Some(*entry)
-    }
-
-    /// Looks at all windows; the share that was lost if the entry is to blame.
-    fn look(&mut self, now: Timestamp, rates: &Rates) -> Option<f64> {
-        self.loops.handle_time(now);
-        let span = |commands: u32| Duration::from_secs_f64(f64::from(commands) / rates.up()) + REPLY_DEADLINE;
-        let entry = self.entry?;
-        let longest = WINDOWS.into_iter().map(span).max()?;
-        self.loops.forget_before(now - longest);
-        WINDOWS.into_iter().find_map(|window| {
-            match watch::judge(&self.loops.evidence(now - span(window), now), &entry) {
-                Verdict::Entry(lost) => Some(lost),
-                Verdict::Fine | Verdict::Others => None,
-            }
-        })
     }
 }
 
@@ -106,7 +92,7 @@ impl Core {
         if self.suspicion.must_leave(&entry) {
             return;
         }
-        let Some(lost) = self.suspicion.look(now, &rates) else { return };
+        let Some(lost) = self.suspicion.watch.as_mut().and_then(|watch| watch.look(now, &rates)) else { return };
         let same = self.suspicion.left.is_some_and(|left| now.since(left) < params.hurry(SAME_TROUBLE));
         let outcome = if same {
             Outcome::SameTrouble
@@ -123,7 +109,7 @@ impl Core {
         );
         self.suspicion.alarm = Some((now, lost, outcome));
         // What has led to this is used up, or the next look would say it again.
-        self.suspicion.loops = Loops::default();
+        self.suspicion.begin_anew();
     }
 
     /// What a person should know of the entry.

@@ -9,9 +9,17 @@
 //! of honest loss once in 10^8 looks ([`RARE`]), which at a look every ten seconds is far below once a month. An entry that drops
 //! less than honest loss is not noticed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use veilpost_cover::statistics::Evidence;
-use veilpost_packet::ids::NodeId;
+use super::REPLY_DEADLINE;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use veilpost_cover::statistics::{Evidence, Loops};
+use veilpost_packet::{
+    ids::{NodeId, SurbId},
+    time::Timestamp,
+};
+use veilpost_pki::Rates;
 
 /// Honest loss of commands: 1 % at each of the ten hops, there and back.
 pub const HONEST: f64 = 0.095_617_925;
@@ -23,7 +31,7 @@ pub const WINDOWS: [u32; 3] = [64, 1_024, 4_096];
 /// Commands before anybody is suspected: an entry that has just started, or its line, may be silent for a minute.
 pub const SAMPLE_MIN: u64 = 48;
 /// Commands that must be left after those through a culprit are set aside, or nobody can be told from anybody.
-const LEFT_MIN: u64 = 16;
+const LEFT_MIN: u64 = 8;
 /// Nodes that are set aside as culprits at most. Where more fail at one time, the network is in trouble and not the entry.
 const CULPRITS_MAX: usize = 4;
 /// A node is a culprit if the loss of the ways through it lies so many standard deviations above that of the others: once in 30,000 by
@@ -47,6 +55,52 @@ struct Way<'a> {
     nodes: &'a [NodeId],
     sent: u64,
     lost: u64,
+}
+
+/// The commands that were given to one entry, and what became of them.
+#[derive(Debug)]
+pub struct Watch {
+    entry: NodeId,
+    loops: Loops,
+}
+
+impl Watch {
+    /// Of this entry nothing is known.
+    pub fn new(entry: NodeId) -> Self {
+        Self { entry, loops: Loops::default() }
+    }
+
+    /// Who is watched.
+    pub fn entry(&self) -> NodeId {
+        self.entry
+    }
+
+    /// A command leaves through these nodes, there and back.
+    pub fn handle_sent(&mut self, now: Timestamp, id: SurbId, nodes: &[NodeId]) {
+        self.loops.handle_sent(id, now, now + REPLY_DEADLINE, nodes.to_vec());
+    }
+
+    /// Its reply came.
+    pub fn handle_returned(&mut self, now: Timestamp, id: &SurbId) {
+        self.loops.handle_returned(now, id);
+    }
+
+    /// Replies that did not come yet cannot come any more, which says nothing.
+    pub fn forget_waiting(&mut self) {
+        self.loops.forget_waiting();
+    }
+
+    /// Looks at all windows; the share that was lost if the entry is to blame.
+    pub fn look(&mut self, now: Timestamp, rates: &Rates) -> Option<f64> {
+        self.loops.handle_time(now);
+        // The last ones may still come back.
+        let span = |commands: u32| Duration::from_secs_f64(f64::from(commands) / rates.up()) + REPLY_DEADLINE;
+        self.loops.forget_before(now - WINDOWS.into_iter().map(span).max()?);
+        WINDOWS.into_iter().find_map(|window| match judge(&self.loops.evidence(now - span(window), now), &self.entry) {
+            Verdict::Entry(lost) => Some(lost),
+            Verdict::Fine | Verdict::Others => None,
+        })
+    }
 }
 
 /// Looks at the commands that were sent through `entry` in one window.
@@ -130,6 +184,11 @@ fn is_framed(ways: &[Way<'_>], entry: &NodeId, node: &NodeId) -> bool {
     let away = ways.iter().filter(|way| way.nodes.contains(node) && !beside(way));
     let (sent, lost) = sums(away);
     sent >= LEFT_MIN && binomial_tail(sent, lost, HONEST) > 1e-3
+}
+
+/// Losses from which on they are not honest any more, among so many commands.
+pub fn critical(sent: u64) -> u64 {
+    (0..=sent).find(|lost| is_rare(sent, *lost)).unwrap_or(sent)
 }
 
 /// The chance of at least `lost` losses among `sent`, each with this probability: exact.

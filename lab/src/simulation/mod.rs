@@ -272,7 +272,7 @@ impl Simulation {
                 self.mailboxes.push(MailboxNode::new(node));
                 Who::Mailbox(self.mailboxes.len() - 1)
             } else {
-                self.relays.push(Relay { node, engine: None, sets_of: BTreeSet::new() });
+                self.relays.push(Relay { node, engine: None, sets_of: BTreeSet::new(), drops: 0.0 });
                 Who::Relay(self.relays.len() - 1)
             };
             self.by_id.insert(id, who);

@@ -50,6 +50,8 @@ pub(super) struct Relay {
     pub(super) engine: Option<Engine>,
     /// Mailboxes whose sets this entry's process has asked for.
     pub(super) sets_of: BTreeSet<usize>,
+    /// The share of packets that it throws away instead of passing them on.
+    pub(super) drops: f64,
 }
 
 pub(super) struct MailboxNode {
@@ -180,6 +182,11 @@ impl Simulation {
     pub fn set_nature(&mut self, number: usize, nature: Nature) {
         self.mailboxes.get_mut(number).expect("a mailbox").shell = Shell::new(nature);
         self.touch(Who::Mailbox(number));
+    }
+
+    /// From now on a relay throws away this share of the packets that it should pass on to other nodes.
+    pub fn set_drops(&mut self, relay: usize, share: f64) {
+        self.relays.get_mut(relay).expect("a relay").drops = share;
     }
 
     /// What a mailbox counted since its process began.
@@ -417,8 +424,8 @@ impl Simulation {
             return Timestamp::FAR_FUTURE;
         }
         let wake = self.poll_node(who);
-        let Relay { node, engine, .. } = self.relays.get_mut(number).expect("a relay");
-        let (id, local, skew) = (node.id, node.skew.local(self.now), node.skew);
+        let Relay { node, engine, drops, .. } = self.relays.get_mut(number).expect("a relay");
+        let (id, local, skew, drops) = (node.id, node.skew.local(self.now), node.skew, *drops);
         let engine = engine.as_mut().expect("a node that is up has an engine");
         for (epoch, tags) in engine.take_new_tags() {
             node.log_tags(epoch, &tags);
@@ -427,6 +434,9 @@ impl Simulation {
         let frames: Vec<_> = std::iter::from_fn(|| engine.poll_downlink(local)).collect();
         let due = engine.next_wake().unwrap_or(Timestamp::FAR_FUTURE);
         for forward in packets {
+            if drops > 0.0 && self.rng.random_bool(drops) {
+                continue;
+            }
             let to = self.by_id.get(&forward.to).copied().expect("the engine checks next hops");
             self.send(who, to, Message::Packet { from: id, flags: forward.flags, packet: forward.packet });
         }

@@ -245,3 +245,35 @@ impl Peers {
         self.dropped
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use veilpost_packet::random::seeded;
+
+    #[test]
+    fn a_clock_that_is_set_makes_neither_a_burst_nor_a_silence_between_mailboxes() {
+        let (gap, start) = (Duration::from_millis(100), Timestamp::from_secs(1_000_000));
+        let (other, mut rng, mut peers) = (NodeId([7; 32]), seeded([1; 32]), Peers::default());
+        peers.follow(start, &BTreeSet::from([other]));
+        peers.link(start, &other, true);
+        let mut frames_in_a_minute = |from: Timestamp| {
+            let (mut now, mut frames) = (from, 0);
+            while now < from + Duration::from_secs(60) {
+                while peers.poll_frame(now, gap, &mut rng).is_some() {
+                    frames += 1;
+                }
+                now = peers.next_wake().unwrap().max(now + Duration::from_millis(1));
+            }
+            frames
+        };
+        let hours = Duration::from_secs(7_200);
+        let sleep = start + hours * 3;
+        for from in [start, start - hours, start - hours - Duration::from_secs(90), sleep] {
+            // 600 expected, standard deviation 24.
+            let frames = frames_in_a_minute(from);
+            assert!((450..750).contains(&frames), "{frames} from {from:?}");
+        }
+    }
+}
