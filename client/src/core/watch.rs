@@ -27,16 +27,17 @@ pub const HONEST: f64 = 0.095_617_925;
 pub const RARE: f64 = 1e-8;
 /// Commands of the windows that are looked at, on average: the short one notices at once what drops everything, the long one what
 /// drops little more than honest loss.
-pub const WINDOWS: [u32; 3] = [64, 1_024, 4_096];
-/// Commands before anybody is suspected: an entry that has just started, or its line, may be silent for a minute.
-pub const SAMPLE_MIN: u64 = 48;
+pub const WINDOWS: [u32; 3] = [128, 1_024, 4_096];
+/// Commands before anybody is suspected. An entry that has just started, or its line, may be silent for a minute; and where half of two
+/// layers is dead, one way in 16 is left, on which nothing of fewer may have come back.
+pub const SAMPLE_MIN: u64 = 96;
 /// Commands that must be left after those through a culprit are set aside, or nobody can be told from anybody.
 const LEFT_MIN: u64 = 8;
 /// Nodes that are set aside as culprits at most. Where more fail at one time, the network is in trouble and not the entry.
 const CULPRITS_MAX: usize = 4;
-/// A node is a culprit if the loss of the ways through it lies so many standard deviations above that of the others: once in 30,000 by
-/// chance.
-const SIGMAS: f64 = 4.0;
+/// A node is a culprit if the loss of the ways through it lies so many standard deviations above that of the others: once in 160 by
+/// chance. Who is set aside by chance takes his ways with him, and what is left tells the same.
+const SIGMAS: f64 = 2.5;
 
 /// What a look says.
 #[derive(Clone, Copy, PartialEq, Debug)]
