@@ -198,9 +198,7 @@ fn downlink(rates: &Rates, profile: Profile, clients: u32, days: u32, seed: u8) 
             arriving.first_entry().filter(|entry| entry.key().0 <= now).map(|entry| entry.remove_entry())
         {
             replies.sent += 1;
-            let mut body = vec![1; PACKET];
-            body[..8].copy_from_slice(&id.to_be_bytes());
-            let packet = Packet::from_bytes(&body).map_err(|_| "a packet")?;
+            let packet = Packet::from_bytes(&[1; PACKET]).map_err(|_| "a packet")?;
             if engine.push_reply(Flags::for_epoch(Epoch(1)), packet, Limits::default().replies).is_err() {
                 replies.dropped += 1;
                 waiting.pop_front();
@@ -345,8 +343,8 @@ fn ticks(hours: u32, slower: u32) -> Result<(u64, u64)> {
     let mut building: VecDeque<(Timestamp, Built)> = VecDeque::new();
     while now < end {
         core.handle_timers(now);
-        while let Some((_, built)) = building.pop_front_if(|(ready, _)| *ready <= now) {
-            core.handle_built(built);
+        while building.front().is_some_and(|(ready, _)| *ready <= now) {
+            building.pop_front().into_iter().for_each(|(_, built)| core.handle_built(built));
         }
         while let Some(job) = core.poll_job(now) {
             let begun = Instant::now();

@@ -107,6 +107,10 @@ impl Core {
     /// Leaves a guard that replies stay away from for the next one; false if the month has no change left, or there is no other.
     pub(super) fn leave_guard(&mut self, now: Timestamp, entry: &NodeId) -> bool {
         let Some(document) = self.document.clone() else { return false };
+        if !self.guards.chosen().contains(entry) {
+            // The first connection of all, from before there were guards: to go to one of them changes none.
+            return !self.guards.chosen().is_empty();
+        }
         let left = self.guards.leave(now, entry, &document.entries, document.params.hurry, &mut self.rng);
         if left {
             self.save_guards();
