@@ -82,7 +82,7 @@ fn measure(options: Options) -> Result<()> {
     downlinks(&report, if options.quick { 1 } else { 20 })?;
     files(&report, if options.quick { 1 } else { 50 });
     unready(&report, if options.quick { 1 } else { 6 })?;
-    detection(&report, if options.quick { 5 } else { 40 });
+    detection(&report, if options.quick { 5 } else { 10 });
     Ok(())
 }
 
