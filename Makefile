@@ -54,5 +54,6 @@ bench: deps
 	$(TARGET)/release/bench-puzzle
 	$(TARGET)/release/bench-replication
 	$(TARGET)/release/bench-store
+	$(TARGET)/release/bench-clocks
 	$(TARGET)/release/bench-network
 	$(TARGET)/release/bench-directory

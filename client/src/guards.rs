@@ -90,6 +90,28 @@ impl Guards {
         topology::weighted(rng, &free).map(|entry| entry.id)
     }
 
+    /// Replies stay away from a guard: the next one takes its place, and a fresh entry that of the next. Where there is no fresh one the two
+    /// change places. It counts as the other changes do; false if the month has none left, or there is no other guard.
+    pub fn leave(
+        &mut self,
+        now: Timestamp,
+        guard: &NodeId,
+        entries: &[Relay],
+        hurry: u32,
+        rng: &mut EngineRng,
+    ) -> bool {
+        let Some(at) = self.chosen.iter().position(|chosen| chosen == guard) else { return false };
+        if self.chosen.len() < 2 || self.is_spent(now, hurry) {
+            return false;
+        }
+        let fresh = self.replacement(entries, rng);
+        let left = self.chosen.remove(at);
+        self.chosen.push(fresh.unwrap_or(left));
+        self.down = Default::default();
+        self.note_change(now);
+        true
+    }
+
     fn note_change(&mut self, now: Timestamp) {
         self.changes.push(now);
         if self.changes.len() > CHANGES_MAX {
@@ -228,6 +250,38 @@ mod tests {
             guards.handle_unreachable(now, &guard);
         }
         assert!(guards.keep(now + MONTH, &relays(1..200), 1, &mut rng));
+    }
+
+    #[test]
+    fn a_guard_that_is_left_counts_as_a_change_and_two_a_month_are_all() {
+        let mut rng = seeded([7; 32]);
+        let (mut guards, entries) = (Guards::default(), relays(1..20));
+        guards.keep(NOW, &entries, 1, &mut rng);
+        let [first, second] = [guards.chosen()[0], guards.chosen()[1]];
+        assert!(!guards.leave(NOW, &NodeId([99; 32]), &entries, 1, &mut rng), "no guard of ours");
+        assert!(guards.leave(NOW, &first, &entries, 1, &mut rng));
+        assert!(guards.chosen()[0] == second && !guards.chosen().contains(&first) && guards.chosen().len() == GUARDS);
+        assert!(guards.leave(NOW + DAY, &second, &entries, 1, &mut rng));
+        let kept = guards.clone();
+        let third = guards.chosen()[0];
+        assert!(!guards.leave(NOW + DAY * 2, &third, &entries, 1, &mut rng), "the month is used up");
+        guards.handle_unreachable(NOW + DAY * 2, &third);
+        assert!(!guards.keep(NOW + DAY * 4, &entries, 1, &mut rng), "for the other cause too");
+        assert_eq!(guards.chosen(), kept.chosen());
+        assert!(guards.leave(NOW + DAY * 32, &third, &entries, 1, &mut rng), "in the next month again");
+    }
+
+    #[test]
+    fn with_two_entries_the_guards_change_places_and_with_one_nothing_changes() {
+        let mut rng = seeded([8; 32]);
+        let mut guards = Guards::default();
+        guards.keep(NOW, &relays(1..3), 1, &mut rng);
+        let [first, second] = [guards.chosen()[0], guards.chosen()[1]];
+        assert!(guards.leave(NOW, &first, &relays(1..3), 1, &mut rng));
+        assert_eq!(guards.chosen(), [second, first]);
+        let mut alone = Guards::default();
+        alone.keep(NOW, &relays(1..2), 1, &mut rng);
+        assert!(!alone.leave(NOW, &NodeId([1; 32]), &relays(1..2), 1, &mut rng));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! ones fail with [`RefusalCode::Stopping`], and event streams end.
 
 pub use crate::api::types::{
-    Contact, Event, Invitation, Message, MessageState, Refusal, RefusalCode, Safety, Sent, Status,
+    Contact, Event, Invitation, Message, MessageState, Profile, Profiles, Refusal, RefusalCode, Safety, Sent, Status,
 };
 use std::{future::Future, pin::Pin, time::Duration};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -56,6 +56,18 @@ pub enum Command {
     Status {
         /// The answer.
         reply: Reply<Status>,
+    },
+    /// What do profiles cost, and which is in use?
+    Profile {
+        /// The answer.
+        reply: Reply<Profiles>,
+    },
+    /// Use a profile from the next connection on.
+    SetProfile {
+        /// Which.
+        profile: Profile,
+        /// The answer: the profiles as they are now.
+        reply: Reply<Profiles>,
     },
     /// Make an invitation.
     Invite {
@@ -187,6 +199,22 @@ impl CoreHandle {
     /// What the core refuses, [`RefusalCode::TimedOut`], [`RefusalCode::Stopping`]: so for all calls.
     pub async fn status(&self) -> Result<Status, Refusal> {
         self.call(DEADLINE, |reply| Command::Status { reply }).await
+    }
+
+    /// See [`Command::Profile`].
+    ///
+    /// # Errors
+    /// As [`CoreHandle::status`].
+    pub async fn profiles(&self) -> Result<Profiles, Refusal> {
+        self.call(DEADLINE, |reply| Command::Profile { reply }).await
+    }
+
+    /// See [`Command::SetProfile`].
+    ///
+    /// # Errors
+    /// As [`CoreHandle::status`].
+    pub async fn set_profile(&self, profile: Profile) -> Result<Profiles, Refusal> {
+        self.call(DEADLINE, |reply| Command::SetProfile { profile, reply }).await
     }
 
     /// See [`Command::Invite`].

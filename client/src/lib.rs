@@ -18,6 +18,7 @@ pub mod arq;
 pub mod cli;
 pub mod content;
 pub mod core;
+pub mod cost;
 pub mod digests;
 pub mod guards;
 pub mod handle;

@@ -1,7 +1,7 @@
 //! The two halves of a link in use. The sender's queue is drained by one writer task per link, which turns what waits into
 //! few writes; the receiver cuts what has arrived into frames. Neither allocates more than its bound.
 
-use crate::{Limits, RecvError, SendError};
+use crate::{Limits, RecvError, SendError, wire::Traffic};
 use quinn::{Connection, RecvStream, SendStream, VarInt};
 use std::{fmt, pin::pin, sync::Arc};
 use tokio::{
@@ -120,6 +120,17 @@ impl FrameReceiver {
         let mut one = Vec::with_capacity(1);
         self.recv_batch(&mut one, 1).await?;
         Ok(one.pop())
+    }
+
+    /// What has crossed the link so far, both ways, the handshake included.
+    pub fn traffic(&self) -> Traffic {
+        let quinn::ConnectionStats { udp_tx, udp_rx, .. } = self.connection.stats();
+        Traffic {
+            datagrams_sent: udp_tx.datagrams,
+            bytes_sent: udp_tx.bytes,
+            datagrams_received: udp_rx.datagrams,
+            bytes_received: udp_rx.bytes,
+        }
     }
 
     /// Closes the link at once, both directions; what is queued is lost.

@@ -23,6 +23,7 @@
 //! | [`frames`] | the two halves of a link in use |
 //! | [`outbound`] | a link that dials again by itself |
 //! | [`error`] | why something did not work |
+//! | [`wire`] | what a frame costs on a line |
 //!
 //! What is *not* here: pacing and dummies (the engines own their clocks), who may send what (the engines' admission), and
 //! names of peers in logs (there are no logs above debug here, and no keys or addresses in them at all).
@@ -42,6 +43,7 @@ pub mod outbound;
 #[cfg(test)]
 mod tests;
 mod tls;
+pub mod wire;
 
 pub use endpoint::{Arrival, Endpoint, Link};
 pub use error::{BindError, DialError, RecvError, SendError};

@@ -3,6 +3,7 @@
 use crate::{
     Arrival, DialError, Endpoint, Event, Limits, Link, LinkSecret, Outbound, RecvError, SendError,
     tls::{ALPN, SERVER_NAME, client, provider},
+    wire::{ACK_BYTES, FRAME_BYTES},
 };
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -409,4 +410,35 @@ async fn an_outbound_link_that_is_down_refuses_the_newest_at_its_bound() {
     assert_eq!(outbound.try_send(numbered(3)), Err(SendError::Full));
     assert_eq!((outbound.refused(), outbound.queued(), outbound.is_up()), (1, 3, false));
     timeout(LONG, outbound.close(LONG)).await.unwrap();
+}
+
+/// Bytes on the line for each of so many frames that one end sends alone: what it sends, and what comes back.
+async fn frame_on_the_line(frames: u64) -> (f64, f64) {
+    let (dialed, mut accepted, _dialer, _acceptor) = pair(Limits::default()).await;
+    // Path MTU discovery ends within the first frames.
+    for number in 0..20 {
+        dialed.sender.try_send(numbered(number)).unwrap();
+        accepted.receiver.recv().await.unwrap().unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let before = dialed.receiver.traffic();
+    for number in 0..frames {
+        dialed.sender.try_send(numbered(number)).unwrap();
+        accepted.receiver.recv().await.unwrap().unwrap();
+        // Longer than acknowledgements are held back.
+        tokio::time::sleep(Duration::from_millis(40)).await;
+    }
+    let after = dialed.receiver.traffic();
+    let per_frame = |from: u64, to: u64| (to - from) as f64 / frames as f64;
+    (
+        per_frame(before.sent_on_line(), after.sent_on_line()),
+        per_frame(before.received_on_line(), after.received_on_line()),
+    )
+}
+
+#[tokio::test]
+async fn a_frame_costs_on_the_line_what_is_said() {
+    let (sent, back) = frame_on_the_line(100).await;
+    assert!((sent / FRAME_BYTES - 1.0).abs() < 0.02, "a frame takes {sent} bytes");
+    assert!((back - ACK_BYTES).abs() < 0.02 * FRAME_BYTES, "its acknowledgements take {back} bytes");
 }

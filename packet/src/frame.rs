@@ -4,7 +4,8 @@
 //! frame  (4,448 B): kind 1 | flags 1 | reserved 2 | body 4,444
 //! flags   low 4 bits: the packet's epoch modulo 16; high 4 bits: zero
 //! packet  body: a Sphinx packet, exactly
-//! hello   body: session address 32 | puzzle room 32 (a client's solution, what an entry asks) | newest document known 8 | zeros
+//! hello   body: session address 32 | puzzle room 32 (a client's solution, what an entry asks) | newest document known 8 |
+//!               version 1 | profile 1 | zeros
 //! want    body: mailbox 32 | first 4 | count 4 | what 1 | zeros
 //! peer    body: see crate::peer
 //! digest, document, set body: length 2 | that many bytes of a stream of records (u32 length, bytes) | zeros
@@ -14,6 +15,7 @@ use crate::{
     codec::{DecodeError, Reader, Result, Writer},
     geometry::{FRAME, FRAME_BODY, FRAME_HEADER, PUZZLE},
     ids::{DocumentHash, NodeId, SessionAddress},
+    profile::Profile,
     time::Tick,
 };
 use std::{collections::VecDeque, fmt, sync::Arc};
@@ -146,37 +148,50 @@ pub struct Hello {
     pub puzzle: [u8; PUZZLE],
     /// The newest document that the sender holds (zero: none). An entry sends a document only to who lacks it.
     pub document: DocumentHash,
+    /// How fast a client's clocks run, and the entry's clock for it. Nodes have none: theirs says standard.
+    pub profile: Profile,
 }
+
+/// Version of the hello, which is that of the link: a peer of another version is refused. Version 0 had no profile.
+const HELLO_VERSION: u8 = 1;
 
 impl Hello {
     /// The hello of a node.
     pub fn node(document: DocumentHash) -> Self {
-        Self { session: None, puzzle: [0; PUZZLE], document }
+        Self { session: None, puzzle: [0; PUZZLE], document, profile: Profile::Standard }
     }
 
-    /// The hello of a client.
+    /// The hello of a client of the standard profile.
     pub fn client(session: SessionAddress, document: DocumentHash) -> Self {
-        Self { session: Some(session), puzzle: [0; PUZZLE], document }
+        Self { session: Some(session), ..Self::node(document) }
     }
 
     /// As a frame.
     pub fn to_frame(&self) -> Frame {
         let mut writer = Writer::with_capacity(128);
         writer.put(&self.session.map_or([0; 32], |session| session.0)).put(&self.puzzle).put(&self.document.0);
+        writer.u8(HELLO_VERSION).u8(self.profile as u8);
         Frame::new(FrameKind::Hello, Flags::default(), &writer.finish()).expect("a hello is shorter than a body")
     }
 
     /// From a frame's body.
+    ///
+    /// # Errors
+    /// [`DecodeError::Invalid`] for another version, an unknown profile, or a profile without a session.
     pub fn decode(body: &[u8]) -> Result<Self> {
         let mut reader = Reader::new(body);
         let session = reader.array()?;
-        let hello = Self {
-            session: (session != [0; 32]).then_some(SessionAddress(session)),
-            puzzle: reader.array()?,
-            document: DocumentHash(reader.array()?),
-        };
+        let session = (session != [0; 32]).then_some(SessionAddress(session));
+        let (puzzle, document) = (reader.array()?, DocumentHash(reader.array()?));
+        if reader.u8()? != HELLO_VERSION {
+            return Err(DecodeError::Invalid("version of the hello"));
+        }
+        let profile = Profile::from_byte(reader.u8()?)?;
+        if session.is_none() && profile != Profile::Standard {
+            return Err(DecodeError::Invalid("profile"));
+        }
         reader.finish_padding()?;
-        Ok(hello)
+        Ok(Self { session, puzzle, document, profile })
     }
 }
 

@@ -16,6 +16,7 @@
 //! | [`digest`] | what mailboxes publish each tick |
 //! | [`set`] | what mailboxes still hold of an hour or a day |
 //! | [`peer`] | what mailboxes tell each other |
+//! | [`profile`] | how much traffic a client makes, as its user chose |
 
 pub mod boxes;
 pub mod codec;
@@ -27,6 +28,7 @@ pub mod geometry;
 pub mod ids;
 pub mod peer;
 pub mod primitives;
+pub mod profile;
 pub mod puzzle;
 pub mod random;
 pub mod replay;

@@ -8,6 +8,7 @@ use veilpost_packet::{
     frame::{Flags, Frame, FrameKind, Hello, RecordCutter, RecordJoiner, SEGMENT_MAX, Want, Wanted},
     geometry::{FRAME, FRAME_BODY},
     ids::{DocumentHash, NodeId, SessionAddress},
+    profile::Profile,
     time::{Epoch, Tick},
 };
 
@@ -70,13 +71,41 @@ fn a_packet_fills_its_frame_exactly_and_no_body_is_longer() {
 #[test]
 fn hellos_come_back_and_a_node_has_no_session() {
     let client = Hello { puzzle: [4; 32], ..Hello::client(SessionAddress([9; 32]), DocumentHash([1; 8])) };
-    for hello in [client, Hello::node(DocumentHash([2; 8]))] {
+    let metered = Hello { profile: Profile::Metered, ..client.clone() };
+    for hello in [client, metered, Hello::node(DocumentHash([2; 8]))] {
         let frame = hello.to_frame();
         assert_eq!(frame.kind(), FrameKind::Hello);
         assert_eq!(Hello::decode(frame.body()), Ok(hello));
     }
     let zero = Hello::client(SessionAddress([0; 32]), DocumentHash::default());
     assert_eq!(Hello::decode(zero.to_frame().body()).unwrap().session, None, "the zero address is no address");
+}
+
+#[test]
+fn a_hello_of_another_version_or_an_unknown_profile_is_refused() {
+    let good = Hello { profile: Profile::Metered, ..Hello::client(SessionAddress([9; 32]), DocumentHash([1; 8])) };
+    let with = |at: usize, byte: u8| {
+        let mut body = good.to_frame().body().to_vec();
+        body[at] = byte;
+        Hello::decode(&body)
+    };
+    for version in [0, 2, 255] {
+        assert_eq!(with(72, version), Err(DecodeError::Invalid("version of the hello")));
+    }
+    for profile in [2, 3, 255] {
+        assert_eq!(with(73, profile), Err(DecodeError::Invalid("profile")));
+    }
+    let node = Hello { session: None, ..good };
+    assert_eq!(Hello::decode(node.to_frame().body()), Err(DecodeError::Invalid("profile")), "nodes have none");
+}
+
+#[test]
+fn every_profile_is_known_by_its_name_and_number_and_no_other_is() {
+    for profile in Profile::ALL {
+        assert_eq!(Profile::from_name(profile.name()), Some(profile));
+        assert_eq!(Profile::from_byte(profile as u8), Ok(profile));
+    }
+    assert_eq!(Profile::from_name("Standard"), None);
 }
 
 #[test]
@@ -93,7 +122,7 @@ fn wants_come_back_at_both_ends_of_their_range() {
 fn hellos_and_wants_with_bytes_behind_them_are_refused() {
     let hello = Hello::node(DocumentHash([2; 8])).to_frame();
     let want = Want::digests(NodeId([3; 32]), Tick(1), 1).to_frame();
-    for at in [72, FRAME_BODY - 1] {
+    for at in [74, FRAME_BODY - 1] {
         let mut body = hello.body().to_vec();
         body[at] = 1;
         assert_eq!(Hello::decode(&body), Err(DecodeError::Trailing));
@@ -101,7 +130,7 @@ fn hellos_and_wants_with_bytes_behind_them_are_refused() {
         body[at] = 1;
         assert_eq!(Want::decode(&body), Err(DecodeError::Trailing));
     }
-    assert_eq!(Hello::decode(&hello.body()[..71]), Err(DecodeError::Truncated));
+    assert_eq!(Hello::decode(&hello.body()[..73]), Err(DecodeError::Truncated));
     assert_eq!(Want::decode(&want.body()[..40]), Err(DecodeError::Truncated));
 }
 

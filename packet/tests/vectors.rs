@@ -21,6 +21,7 @@ use veilpost_packet::{
     geometry::*,
     ids::{BoxId, District, DocumentHash, NodeId, SessionAddress},
     primitives::{Secret32, SigningSecret, expand, hash, label, seal},
+    profile::Profile,
     puzzle::{Challenge, Effort, Puzzle, SessionAsk},
     set::{Period, SetHead, SignedSet},
     sphinx::Surb,
@@ -138,6 +139,13 @@ fn samples(format: &str) -> Vec<(String, Vec<u8>)> {
         "hello" => vec![
             ("node", Hello::node(DocumentHash([2; 8])).to_frame().as_bytes().to_vec()),
             ("client", Hello::client(SessionAddress([3; 32]), DocumentHash([2; 8])).to_frame().as_bytes().to_vec()),
+            (
+                "metered client",
+                Hello { profile: Profile::Metered, ..Hello::client(SessionAddress([3; 32]), DocumentHash([2; 8])) }
+                    .to_frame()
+                    .as_bytes()
+                    .to_vec(),
+            ),
         ],
         "want" => {
             let want =

@@ -14,6 +14,7 @@ use veilpost_packet::{
     geometry::MIX_LAYERS,
     ids::{NodeId, SessionAddress},
     peer::{PeerBody, PeerItem},
+    profile::Profile,
     sphinx::{Packet, Reject},
     time::{Epoch, Timestamp},
 };
@@ -188,7 +189,7 @@ pub fn delay(now: Timestamp, delay: Duration, params: &Params, key_until: Timest
 /// What a connection may send and how fast: a token bucket per connection, kept by whoever reads the link.
 #[derive(Debug, Clone)]
 pub struct Gate {
-    client: bool,
+    client: Option<Profile>,
     per_second: f64,
     depth: f64,
     tokens: f64,
@@ -210,32 +211,32 @@ pub const BUCKET_DEPTH: f64 = 64.0;
 pub const BUCKET_SLACK: f64 = 1.25;
 
 impl Gate {
-    /// For a client: 1.25 times the document's client rate.
-    pub fn client(now: Timestamp, params: &Params) -> Self {
-        Self::new(now, params.client_rate() * BUCKET_SLACK, BUCKET_DEPTH, true)
+    /// For a client: 1.25 times what the document gives its profile.
+    pub fn client(now: Timestamp, params: &Params, profile: Profile) -> Self {
+        Self::new(now, params.rates(profile).up() * BUCKET_SLACK, BUCKET_DEPTH, Some(profile))
     }
 
     /// For a link from a node: what this node is willing to carry in all, and a second of it at once.
     pub fn node(now: Timestamp, capacity: u32) -> Self {
         let rate = f64::from(capacity) * BUCKET_SLACK;
-        Self::new(now, rate, rate.max(BUCKET_DEPTH), false)
+        Self::new(now, rate, rate.max(BUCKET_DEPTH), None)
     }
 
     /// For a link from one mailbox to another: 1.25 times the document's rate.
     pub fn peer(now: Timestamp, params: &Params) -> Self {
         let rate = BUCKET_SLACK / params.peer_gap.as_secs_f64();
-        Self::new(now, rate, rate.max(BUCKET_DEPTH), false)
+        Self::new(now, rate, rate.max(BUCKET_DEPTH), None)
     }
 
-    fn new(now: Timestamp, per_second: f64, depth: f64, client: bool) -> Self {
+    fn new(now: Timestamp, per_second: f64, depth: f64, client: Option<Profile>) -> Self {
         Self { client, per_second, depth, tokens: depth, filled: now }
     }
 
     /// Another document is in force: a client's bucket fills at its rate from `now` on. A node's rate is its peer's own.
     pub fn follow(&mut self, now: Timestamp, params: &Params) {
-        if self.client {
+        if let Some(profile) = self.client {
             self.fill(now);
-            self.per_second = params.client_rate() * BUCKET_SLACK;
+            self.per_second = params.rates(profile).up() * BUCKET_SLACK;
         }
     }
 
@@ -252,7 +253,7 @@ impl Gate {
                 let packet = Packet::from_bytes(frame.body()).map_err(|_| DropReason::Malformed)?;
                 Ok(Passed::Packet(*named, packet))
             }
-            FrameKind::Want if self.client => {
+            FrameKind::Want if self.client.is_some() => {
                 veilpost_packet::frame::Want::decode(frame.body()).map(Passed::Want).map_err(|_| DropReason::Malformed)
             }
             _ => Err(DropReason::Kind),
@@ -348,21 +349,21 @@ mod tests {
     #[test]
     fn a_clients_bucket_holds_64_frames_and_fills_at_a_quarter_above_its_rate() {
         let params = Params::standard();
-        let mut gate = Gate::client(NOW, &params);
+        let mut gate = Gate::client(NOW, &params, Profile::Standard);
         let burst = (0..100).filter(|_| gate.pass(NOW, &packet_frame(4), &LIVE).is_ok()).count();
         assert_eq!(burst, 64);
         assert_eq!(gate.pass(NOW, &packet_frame(4), &LIVE).unwrap_err(), DropReason::Rate);
         let later = NOW + Duration::from_secs(40);
         let refilled = (0..100).filter(|_| gate.pass(later, &packet_frame(4), &LIVE).is_ok()).count();
-        assert_eq!(refilled, (40.0 * params.client_rate() * 1.25) as usize);
+        assert_eq!(refilled, (40.0 * params.rates(Profile::Standard).up() * 1.25) as usize);
     }
 
     #[test]
     fn an_honest_clients_clock_passes_for_a_day() {
         let params = Params::standard();
         let mut rng = veilpost_packet::random::seeded([5; 32]);
-        let mut gate = Gate::client(NOW, &params);
-        let (mut now, gap) = (NOW, Duration::from_secs_f64(1.0 / params.client_rate()));
+        let mut gate = Gate::client(NOW, &params, Profile::Standard);
+        let (mut now, gap) = (NOW, Duration::from_secs_f64(1.0 / params.rates(Profile::Standard).up()));
         while now < NOW + Duration::from_secs(86_400) {
             now = now + veilpost_packet::random::exponential(&mut rng, gap);
             assert!(gate.take_token(now).is_ok());
@@ -392,18 +393,18 @@ mod tests {
 
     #[test]
     fn a_clients_bucket_follows_the_document_in_force() {
-        let (mut gate, slow) = (Gate::client(NOW, &Params::hurried(8)), Params::standard());
+        let (mut gate, slow) = (Gate::client(NOW, &Params::hurried(8), Profile::Standard), Params::standard());
         while gate.pass(NOW, &packet_frame(4), &LIVE).is_ok() {}
         gate.follow(NOW, &slow);
         let later = NOW + Duration::from_secs(40);
         let refilled = (0..100).filter(|_| gate.pass(later, &packet_frame(4), &LIVE).is_ok()).count();
-        assert_eq!(refilled, (40.0 * slow.client_rate() * 1.25) as usize);
+        assert_eq!(refilled, (40.0 * slow.rates(Profile::Standard).up() * 1.25) as usize);
     }
 
     #[test]
     fn a_client_sends_packets_and_wants_and_a_node_packets_alone() {
         let want = Want::digests(NodeId([1; 32]), Tick(3), 1).to_frame();
-        let mut client = Gate::client(NOW, &Params::standard());
+        let mut client = Gate::client(NOW, &Params::standard(), Profile::Standard);
         assert!(matches!(client.pass(NOW, &want, &LIVE), Ok(Passed::Want(_))));
         let mut node = Gate::node(NOW, 100);
         assert_eq!(node.pass(NOW, &want, &LIVE).unwrap_err(), DropReason::Kind);

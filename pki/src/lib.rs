@@ -16,6 +16,7 @@
 //! | [`reliability`] | what nodes measure of each other, and their share in path choice |
 //! | [`layers`] | which layer a mix works in; operator families and neighbours kept apart |
 //! | [`tally`] | from agreed votes to the next document |
+//! | [`rates`] | how fast a client's clocks run, by its profile |
 //! | [`round`] | an authority's part in the voting, as a state machine |
 //! | [`wire`] | what authorities and nodes say to each other |
 //! | [`network`] | the small file that a person starts from: network name, authorities, a first entry |
@@ -28,6 +29,7 @@ pub mod effort;
 pub mod layers;
 pub mod network;
 pub mod params;
+pub mod rates;
 pub mod reliability;
 pub mod round;
 pub mod schedule;
@@ -44,5 +46,6 @@ pub use documents::{Documents, NotTaken};
 pub use effort::PutAdmission;
 pub use network::NetworkFile;
 pub use params::Params;
+pub use rates::Rates;
 pub use schedule::Schedule;
 pub use signed::{AuthoritySet, Document, DocumentError, UnverifiedDocument};

@@ -2,7 +2,10 @@
 
 use crate::effort::PUT_EFFORT_MAX;
 use std::time::Duration;
-use veilpost_packet::codec::{DecodeError, Reader, Result, Writer};
+use veilpost_packet::{
+    codec::{DecodeError, Reader, Result, Writer},
+    profile::Profile,
+};
 
 /// The parameters of a network. Durations have microseconds on the wire.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,7 +48,8 @@ pub struct Params {
     /// Means and periods that the document does not list (copies, absences, receipts, acks) are divided by this. 1 in a real
     /// network; test networks hurry.
     pub hurry: u32,
-    /// The clocks of a client of the metered profile, both ways, are slower by this factor.
+    /// The clocks of a client of the metered profile are slower by this factor; what that means for the downlink: see
+    /// [`Params::rates`].
     pub metered: u32,
     /// K: mailboxes that hold a box.
     pub copies: u32,
@@ -63,6 +67,9 @@ pub struct Params {
     /// Epochs between the announcement of another placement set and its coming into force.
     pub placement_notice: u32,
 }
+
+/// A downlink is at least so much faster than what comes back over it, whatever the profile.
+const DOWNLINK_MIN: f64 = 1.2;
 
 /// Longest that a chosen delay may be, in means: exceeded by an honest draw once in 10^13.
 pub const MAX_DELAY_MEANS: u32 = 30;
@@ -168,11 +175,6 @@ impl Params {
     /// The longest delay that a hop admits.
     pub fn max_delay(&self) -> Duration {
         self.hop_delay.saturating_mul(MAX_DELAY_MEANS)
-    }
-
-    /// Frames a second that a client sends on average.
-    pub fn client_rate(&self) -> f64 {
-        [self.send_gap, self.get_gap, self.loop_gap].iter().map(|gap| 1.0 / gap.as_secs_f64()).sum()
     }
 
     /// Appends the fields in the order of the struct.
@@ -331,8 +333,10 @@ impl Params {
             return Err(DecodeError::Invalid(name));
         }
         // A downlink slower than what comes back would be a queue at load one.
-        if 1.0 / self.downlink_gap.as_secs_f64() < 1.2 * self.client_rate() {
-            return Err(DecodeError::Invalid("downlink_gap"));
+        for rates in Profile::ALL.map(|profile| self.rates(profile)) {
+            if rates.down() < DOWNLINK_MIN * rates.up() {
+                return Err(DecodeError::Invalid("downlink_gap"));
+            }
         }
         Ok(())
     }

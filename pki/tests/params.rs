@@ -4,8 +4,11 @@
 
 use proptest::prelude::*;
 use std::time::Duration;
-use veilpost_packet::codec::{DecodeError, Reader, Writer};
-use veilpost_pki::Params;
+use veilpost_packet::{
+    codec::{DecodeError, Reader, Writer},
+    profile::Profile,
+};
+use veilpost_pki::{Params, Rates};
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -96,7 +99,7 @@ fn every_number_is_taken_at_both_ends_of_its_range_and_refused_beyond() {
 
 #[test]
 fn a_downlink_must_be_faster_than_what_its_client_sends() {
-    let client = Params::standard().client_rate();
+    let client = Params::standard().rates(Profile::Standard).up();
     let gap = |factor: f64| Duration::from_secs_f64(1.0 / (client * factor));
     let with = |downlink_gap| refused(&Params { downlink_gap, ..Params::standard() });
     assert_eq!(with(gap(1.201)), None);
@@ -104,6 +107,35 @@ fn a_downlink_must_be_faster_than_what_its_client_sends() {
     let slow = |downlink_gap| refused(&Params { downlink_gap, ..slow_clients() });
     assert_eq!((slow(5 * MS), slow(5 * MS - STEP)), (None, Some("downlink_gap")));
     assert_eq!(slow(HOUR + STEP), Some("downlink_gap"));
+}
+
+#[test]
+fn a_metered_client_has_slower_clocks_and_still_room_for_replies_and_digests() {
+    let params = Params::standard();
+    let [standard, metered] = Profile::ALL.map(|profile| params.rates(profile));
+    assert_eq!((standard.send_gap, standard.downlink_gap), (params.send_gap, params.downlink_gap));
+    let slower = [metered.send_gap, metered.get_gap, metered.loop_gap, metered.catch_up_gap];
+    let four = [params.send_gap, params.get_gap, params.loop_gap, params.catch_up_gap].map(|gap| gap * 4);
+    assert_eq!(slower, four);
+    // What is left for digests and documents beside 1.25 times the replies is the same.
+    let spare = |rates: Rates| rates.down() - 1.25 * rates.up();
+    assert!((spare(standard) - spare(metered)).abs() < 1e-6);
+    assert_eq!((metered.put_slot, metered.put_gap()), (standard.put_slot, standard.put_gap() * 4));
+}
+
+#[test]
+fn a_metered_downlink_is_never_slower_than_its_factor_nor_catching_up_than_what_follows() {
+    for factor in [1, 2, 16] {
+        for downlink in [700, 930] {
+            let params = Params { metered: factor, downlink_gap: downlink * MS, ..Params::standard() };
+            let [standard, metered] = Profile::ALL.map(|profile| params.rates(profile));
+            assert!(metered.down() >= standard.down() / f64::from(factor) * 0.999_999);
+            assert!(metered.catch_up_gap <= metered.downlink_gap && metered.catch_up_gap >= params.catch_up_gap);
+            assert_eq!(refused(&params), None, "{factor} {downlink}");
+        }
+    }
+    let even = Params { metered: 1, ..Params::standard() };
+    assert_eq!(even.rates(Profile::Metered).send_gap, even.rates(Profile::Standard).send_gap);
 }
 
 #[test]
@@ -151,7 +183,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = value;
         if let Ok(params) = Params::read(&mut Reader::new(&bytes)) {
-            prop_assert!(params.check().is_ok() && params.client_rate().is_finite());
+            prop_assert!(params.check().is_ok() && Profile::ALL.iter().all(|profile| params.rates(*profile).down().is_finite()));
         }
     }
 }

@@ -21,6 +21,7 @@ use veilpost_packet::{
     geometry::{DIGEST_MAX, FRAME, FRAME_BODY, SET_MAX},
     ids::{District, DocumentHash, NetworkId, NodeId},
     primitives::SigningSecret,
+    profile::Profile,
     random::{EngineRng, exponential, fork, seeded},
     set::{Period, SetHead, SignedSet},
     time::{Tick, Timestamp},
@@ -174,7 +175,7 @@ fn come_back(network: &mut Network, away: Duration) -> Result<Cost> {
     let params = network.params.clone();
     let mut rng = fork(&mut network.rng);
     let mut back = Return {
-        downlink: Downlink::new(NOW, &params, fork(&mut rng)),
+        downlink: Downlink::new(NOW, &params, Profile::Standard, fork(&mut rng)),
         tracker: SetTracker::default(),
         missed: 0,
         digests: RecordJoiner::new(DIGEST_MAX),

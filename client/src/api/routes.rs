@@ -1,8 +1,8 @@
 //! One function for each operation of the API. They check form and bounds and pass on to the core.
 
 use super::types::{
-    AcceptRequest, Contact, Event, Invitation, InviteRequest, Message, Refusal, RefusalCode, Safety, Sent, Status,
-    TextRequest,
+    AcceptRequest, Contact, Event, Invitation, InviteRequest, Message, ProfileRequest, Profiles, Refusal, RefusalCode,
+    Safety, Sent, Status, TextRequest,
 };
 use crate::{
     content::{MAX_FILE_NAME, MAX_MEDIA_TYPE},
@@ -75,6 +75,7 @@ struct Description;
 fn described() -> OpenApiRouter<Api> {
     let json = OpenApiRouter::new()
         .routes(routes!(status))
+        .routes(routes!(profile, set_profile))
         .routes(routes!(invite))
         .routes(routes!(contacts, accept))
         .routes(routes!(safety))
@@ -138,6 +139,23 @@ async fn accept(
 ) -> Result<Json<Contact>, Refusal> {
     let Json(request) = request?;
     api.core.accept(request.link, request.name).await.map(Json)
+}
+
+/// The profiles, what each costs in this network, and which is in use.
+#[utoipa::path(get, path = "/v1/profile",
+    responses((status = 200, body = Profiles), (status = "default", body = Refusal)))]
+async fn profile(State(api): State<Api>) -> Result<Json<Profiles>, Refusal> {
+    api.core.profiles().await.map(Json)
+}
+
+/// Chooses a profile. It is used from the next connection on.
+#[utoipa::path(post, path = "/v1/profile", request_body = ProfileRequest,
+    responses((status = 200, body = Profiles), (status = "default", body = Refusal)))]
+async fn set_profile(
+    State(api): State<Api>,
+    request: Result<Json<ProfileRequest>, JsonRejection>,
+) -> Result<Json<Profiles>, Refusal> {
+    api.core.set_profile(request?.0.profile).await.map(Json)
 }
 
 /// A contact's safety number.

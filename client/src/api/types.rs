@@ -16,10 +16,103 @@ pub struct Status {
     pub epoch: Option<u64>,
     /// How packets travel: `mixnet`, `mixnet-over-tor` or `tor`.
     pub transport: String,
+    /// How much traffic this connection makes; without a connection, the next one.
+    pub profile: Profile,
+    /// What was chosen for the next connection, if that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_profile: Option<Profile>,
     /// Messages that are not yet on a mailbox.
     pub queued: u64,
     /// What a person should know, each a sentence.
     pub warnings: Vec<String>,
+}
+
+/// How much traffic a client makes. Each profile is an anonymity set of its own: a client hides among those of the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// The network's full rates
+    #[default]
+    Standard,
+    /// Less traffic and longer delays, for lines that are paid by volume
+    Metered,
+}
+
+impl Profile {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        veilpost_packet::profile::Profile::from(self).name()
+    }
+}
+
+impl From<veilpost_packet::profile::Profile> for Profile {
+    fn from(profile: veilpost_packet::profile::Profile) -> Self {
+        match profile {
+            veilpost_packet::profile::Profile::Standard => Self::Standard,
+            veilpost_packet::profile::Profile::Metered => Self::Metered,
+        }
+    }
+}
+
+impl From<Profile> for veilpost_packet::profile::Profile {
+    fn from(profile: Profile) -> Self {
+        match profile {
+            Profile::Standard => Self::Standard,
+            Profile::Metered => Self::Metered,
+        }
+    }
+}
+
+/// What a profile costs in this network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProfileCost {
+    /// Which.
+    pub profile: Profile,
+    /// Bytes a day that a client sends, all headers included, if it is online all day; the same whether it is idle or busy.
+    pub bytes_up_a_day: u64,
+    /// The same of what it receives.
+    pub bytes_down_a_day: u64,
+    /// Half of the texts to people of the same profile are there within so many seconds, if nothing is queued before them.
+    pub text_seconds_median: u64,
+    /// 95 % of them are.
+    pub text_seconds_p95: u64,
+}
+
+/// The profiles that there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Profiles {
+    /// The one in use.
+    pub profile: Profile,
+    /// The one that was chosen for the next connection, if that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_profile: Option<Profile>,
+    /// What each costs; empty before the first network document.
+    pub costs: Vec<ProfileCost>,
+}
+
+impl From<crate::core::Offers> for Profiles {
+    fn from(offers: crate::core::Offers) -> Self {
+        let cost = |(profile, cost): &(veilpost_packet::profile::Profile, crate::cost::Cost)| ProfileCost {
+            profile: (*profile).into(),
+            bytes_up_a_day: cost.up,
+            bytes_down_a_day: cost.down,
+            text_seconds_median: cost.median.as_secs(),
+            text_seconds_p95: cost.p95.as_secs(),
+        };
+        Self {
+            profile: offers.profile.into(),
+            next_profile: offers.next.map(Into::into),
+            costs: offers.costs.iter().map(cost).collect(),
+        }
+    }
+}
+
+/// Chooses a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileRequest {
+    /// The one to use from the next connection on.
+    pub profile: Profile,
 }
 
 /// Asks for an invitation.

@@ -1,5 +1,6 @@
 //! Commands and flags of `veilpost`. Scripts rely on these names.
 
+use crate::api::types::Profile;
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -34,6 +35,9 @@ pub(super) enum Command {
         /// Name that contacts are told [default: the user's name]
         #[arg(long)]
         name: Option<String>,
+        /// How much traffic to make; `veilpost profile` shows what each costs
+        #[arg(long, value_name = "PROFILE", default_value = "standard")]
+        profile: Profile,
     },
 
     /// Run the daemon, which sends, receives and keeps up cover traffic; prints `ready` when it answers
@@ -49,6 +53,16 @@ pub(super) enum Command {
 
     /// Show how the daemon is doing
     Status,
+
+    /// Show what each profile costs in traffic and delay, or choose one
+    #[command(after_help = "Example:\n  veilpost profile metered")]
+    Profile {
+        /// The one to use from the next connection on
+        profile: Option<Profile>,
+        /// Do not ask
+        #[arg(long, requires = "profile")]
+        yes: bool,
+    },
 
     /// Make a link with which one person becomes a contact; it works once, for 14 days
     #[command(after_help = "Example:\n  veilpost invite --name Bob --qr")]

@@ -2,6 +2,7 @@
 
 use super::{Context, error::CliError, home::read_bounded, os};
 use crate::{
+    api::types::Profile,
     content::person_name,
     signal::create_account,
     store::{Store, StoreError, account, meta},
@@ -13,7 +14,12 @@ use veilpost_pki::network::NetworkFile;
 /// Bytes of a network file: 32 authorities and thousands of entries fit.
 const NETWORK_FILE_MAX: u64 = 1024 * 1024;
 
-pub(super) fn run(context: &mut Context, network: &Path, name: Option<String>) -> Result<(), CliError> {
+pub(super) fn run(
+    context: &mut Context,
+    network: &Path,
+    name: Option<String>,
+    profile: Profile,
+) -> Result<(), CliError> {
     let name = person_name(&name.or_else(|| context.user.clone()).unwrap_or_default());
     if name.is_empty() {
         return Err(CliError::usage("your contacts need a name for you; give one with --name NAME"));
@@ -39,6 +45,7 @@ pub(super) fn run(context: &mut Context, network: &Path, name: Option<String>) -
     };
     store.transaction(|tx| {
         meta::set(tx, meta::NETWORK_FILE, text.as_bytes())?;
+        meta::set_profile(tx, profile.into())?;
         create_account(tx, &name, authorities.network(), os::now(), &mut rng)
     })?;
 
@@ -48,12 +55,17 @@ pub(super) fn run(context: &mut Context, network: &Path, name: Option<String>) -
             home: String,
             name: &'a str,
             network: &'a str,
+            profile: Profile,
         }
-        let made = Made { home: dir.display().to_string(), name: &name, network: &file.name };
+        let made = Made { home: dir.display().to_string(), name: &name, network: &file.name, profile };
         return Ok(context.terminal.json(&made)?);
     }
     let dir = dir.display().to_string();
     context.terminal.line(&format!("Made the account of {name} on the network “{}” in {dir}.", file.name))?;
+    if profile != Profile::default() {
+        let line = format!("Its profile is {}. `veilpost profile` shows what that costs once it runs.", profile.name());
+        context.terminal.line(&line)?;
+    }
     Ok(context.terminal.line("Start it with `veilpost daemon --background`.")?)
 }
 

@@ -17,6 +17,7 @@ mod init;
 mod logs;
 mod os;
 mod output;
+mod profile;
 mod save;
 mod send;
 mod talk;
@@ -70,7 +71,7 @@ pub fn run(
 
 fn dispatch(context: &mut Context, command: Command, start: StartCore) -> Result<(), CliError> {
     match command {
-        Command::Init { network, name } => init::run(context, &network, name),
+        Command::Init { network, name, profile } => init::run(context, &network, name, profile),
         Command::Daemon { background: false } => daemon::run(context, start),
         Command::Daemon { background: true } => daemon::spawn(context),
         Command::Completions { shell } => {
@@ -91,6 +92,7 @@ async fn ask(context: &mut Context, command: Command) -> Result<(), CliError> {
         Command::Status => talk::status(context).await,
         Command::Invite { name, qr } => talk::invite(context, name, qr).await,
         Command::Accept { link, name } => talk::accept(context, link, name).await,
+        Command::Profile { profile, yes } => profile::run(context, profile, yes).await,
         Command::Contacts => talk::contacts(context).await,
         Command::Safety { contact } => talk::safety(context, &contact).await,
         Command::Verify { contact } => talk::verify(context, &contact).await,

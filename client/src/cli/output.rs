@@ -1,9 +1,12 @@
 //! What people and scripts read. Texts and names of others never reach a terminal with control characters in them.
 
 use serde::Serialize;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read, Write};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use veilpost_packet::time::Timestamp;
+
+/// Bytes of an answer to a question: `yes` fits.
+const ANSWER_MAX: u64 = 64;
 
 /// The three streams of a command.
 pub struct Terminal {
@@ -13,6 +16,8 @@ pub struct Terminal {
     pub out: Box<dyn Write + Send>,
     /// Standard error.
     pub err: Box<dyn Write + Send>,
+    /// A person sits at standard input and can be asked.
+    pub interactive: bool,
 }
 
 impl std::fmt::Debug for Terminal {
@@ -24,7 +29,8 @@ impl std::fmt::Debug for Terminal {
 impl Terminal {
     /// The process's own.
     pub fn of_process() -> Self {
-        Self { input: Box::new(io::stdin()), out: Box::new(io::stdout()), err: Box::new(io::stderr()) }
+        let interactive = io::stdin().is_terminal();
+        Self { input: Box::new(io::stdin()), out: Box::new(io::stdout()), err: Box::new(io::stderr()), interactive }
     }
 
     /// A line for people.
@@ -37,6 +43,16 @@ impl Terminal {
     pub(super) fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
         let json = serde_json::to_string(value).map_err(io::Error::other)?;
         self.line(&json)
+    }
+
+    /// Asks, and reads one line of at most [`ANSWER_MAX`] bytes.
+    pub(super) fn ask(&mut self, question: &str) -> io::Result<String> {
+        write!(self.out, "{question}")?;
+        self.out.flush()?;
+        let mut answer = String::new();
+        // One question is asked, so nothing that is read ahead is missed.
+        BufReader::new(self.input.by_ref().take(ANSWER_MAX)).read_line(&mut answer)?;
+        Ok(answer)
     }
 
     /// A line of standard error. That it cannot be written is nothing to tell anyone.
@@ -88,6 +104,11 @@ pub(super) fn size(bytes: u64) -> String {
         1_024..1_048_576 => format!("{} KiB", bytes.div_ceil(1_024)),
         _ => format!("{} MiB", bytes.div_ceil(1_048_576)),
     }
+}
+
+/// An amount of traffic, as providers count it.
+pub(super) fn volume(bytes: u64) -> String {
+    format!("{} MB", (bytes + 500_000) / 1_000_000)
 }
 
 /// A time to wait, rounded to what one can feel.

@@ -23,11 +23,16 @@ pub(super) async fn status(context: &mut Context) -> Result<(), CliError> {
     };
     let epoch = status.epoch.map_or_else(|| "none yet".to_owned(), |epoch| epoch.to_string());
     let connected = if status.connected { "yes" } else { "no, trying again" };
+    let profile = match status.next_profile {
+        Some(next) => format!("{}, {} from the next connection on", status.profile.name(), next.name()),
+        None => status.profile.name().to_owned(),
+    };
     let row = |label: &str, value: &str| vec![label.to_owned(), value.to_owned()];
     let mut rows = vec![
         row("Connected", connected),
         row("Epoch", &epoch),
         row("Transport", &clean(&status.transport)),
+        row("Profile", &profile),
         row("Queued", &queued),
     ];
     rows.extend(status.warnings.iter().map(|warning| row("Warning", &clean(warning))));

@@ -129,6 +129,7 @@ impl World {
             input: Box::new(Cursor::new(input.as_bytes().to_vec())),
             out: Box::new(out.clone()),
             err: Box::new(err.clone()),
+            interactive: input == "y\n" || input == "n\n",
         };
         let exit = super::run(arguments, surroundings, terminal, fake::start);
         Ended { exit, out: out.text(), err: err.text() }
@@ -139,8 +140,12 @@ impl World {
         let (out, err) = (Memory::default(), Memory::default());
         let (their_out, their_err) = (out.clone(), err.clone());
         let thread = std::thread::spawn(move || {
-            let terminal =
-                Terminal { input: Box::new(io::empty()), out: Box::new(their_out), err: Box::new(their_err) };
+            let terminal = Terminal {
+                input: Box::new(io::empty()),
+                out: Box::new(their_out),
+                err: Box::new(their_err),
+                interactive: false,
+            };
             super::run(arguments, surroundings, terminal, core)
         });
         while out.text() != "ready\n" && !thread.is_finished() {
@@ -277,8 +282,7 @@ fn a_core_that_cannot_go_on_ends_its_daemon_with_the_reason() {
 fn json_has_the_fields_that_scripts_rely_on() {
     let world = World::with_daemon();
     let status = world.run(&["--json", "status"]).json();
-    let expected =
-        r#"{"connected":true,"epoch":7,"transport":"mixnet","queued":0,"warnings":["the clock is 3 s off"]}"#;
+    let expected = r#"{"connected":true,"epoch":7,"transport":"mixnet","profile":"standard","queued":0,"warnings":["the clock is 3 s off"]}"#;
     assert_eq!(status, serde_json::from_str::<Value>(expected).unwrap());
     assert_eq!(world.run(&["--json", "invite"]).out, format!("{{\"link\":\"{}\"}}\n", "a".repeat(60)));
     let accepted = world.run(&["accept", "link", "--name", "Eve", "--json"]);
@@ -294,6 +298,48 @@ fn json_has_the_fields_that_scripts_rely_on() {
         inbox.out.lines().nth(1).unwrap(),
         r#"{"id":2,"contact":"Bob","direction":"in","state":"received","kind":"file","text":null,"name":"../photo.jpg","size":7,"path":null,"at":"2023-11-14T22:13:20Z"}"#
     );
+}
+
+#[test]
+fn a_profile_is_shown_with_its_cost_and_changed_after_one_question() {
+    let world = World::with_daemon();
+    let shown = world.run(&["profile"]);
+    for words in ["standard", "metered", "347 MB", "27 s", "in use", "a crowd of its own"] {
+        assert!(shown.out.contains(words), "{words}: {}", shown.out);
+    }
+    let asked = world.run_with("y\n", &["profile", "metered"]);
+    assert!(
+        asked.out.contains("Change to metered?") && asked.out.contains("from the next connection on"),
+        "{}",
+        asked.out
+    );
+    assert!(world.run(&["status"]).out.contains("standard, metered from the next connection on"));
+    let refused = world.run_with("n\n", &["profile", "standard"]);
+    assert!(refused.exit == Exit::Refused && refused.err.contains("nothing was changed"), "{}", refused.err);
+}
+
+#[test]
+fn scripts_change_a_profile_without_a_question_and_never_by_accident() {
+    let world = World::with_daemon();
+    let json = world.run(&["--json", "profile"]).json();
+    assert_eq!((&json["profile"], &json["costs"][1]["profile"]), (&"standard".into(), &"metered".into()));
+    for arguments in
+        [&["profile", "metered"][..], &["--json", "profile", "metered"], &["profile", "--yes"], &["profile", "fast"]]
+    {
+        assert_eq!(world.run(arguments).exit, Exit::Usage, "{arguments:?}");
+    }
+    assert_eq!(world.run(&["--json", "profile"]).json()["next_profile"], Value::Null);
+    assert_eq!(world.run(&["--json", "profile", "metered", "--yes"]).json()["next_profile"], "metered");
+    assert_eq!(world.run(&["--json", "status"]).json()["next_profile"], "metered");
+}
+
+#[test]
+fn an_account_is_made_with_the_profile_that_was_asked_for() {
+    let world = World::empty();
+    let made = world.run(&["--json", "init", "--network", &world.path("network.toml"), "--profile", "metered"]);
+    assert_eq!(made.json()["profile"], "metered");
+    let bad = world.run(&["init", "--network", &world.path("network.toml"), "--profile", "cheap"]);
+    assert_eq!(bad.exit, Exit::Usage);
 }
 
 #[test]
@@ -363,7 +409,7 @@ fn people_see_lines_without_control_characters() {
     let status = world.run(&["status"]).out;
     assert_eq!(
         status,
-        "Connected  yes\nEpoch      7\nTransport  mixnet\nQueued     nothing\nWarning    the clock is 3 s off\n"
+        "Connected  yes\nEpoch      7\nTransport  mixnet\nProfile    standard\nQueued     nothing\nWarning    the clock is 3 s off\n"
     );
     assert!(
         world
@@ -380,7 +426,8 @@ fn following_the_inbox_ends_with_the_daemon() {
     let mut world = World::with_daemon();
     let (arguments, surroundings) = world.arguments(&["--json", "inbox", "--follow"]);
     let (out, err) = (Memory::default(), Memory::default());
-    let terminal = Terminal { input: Box::new(io::empty()), out: Box::new(out.clone()), err: Box::new(err.clone()) };
+    let (out_end, err_end) = (Box::new(out.clone()), Box::new(err.clone()));
+    let terminal = Terminal { input: Box::new(io::empty()), out: out_end, err: err_end, interactive: false };
     let follower = std::thread::spawn(move || super::run(arguments, surroundings, terminal, fake::start));
     while out.text().lines().count() < 2 {
         std::thread::sleep(Duration::from_millis(2));

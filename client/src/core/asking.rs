@@ -41,7 +41,7 @@ impl Core {
         if let Some(stream) = streams::of_message(self.store.connection(), id)? {
             boxes = boxes.saturating_add(u32::try_from(stream.boxes.unwrap_or(0)).unwrap_or(u32::MAX));
         }
-        let slots = params.send_gap.saturating_mul(params.put_slot).saturating_mul(boxes);
+        let slots = params.rates(self.profile_in_use()).put_gap().saturating_mul(boxes);
         Ok(Some(slots + params.hop_delay * 9 + params.reply_floor))
     }
 

@@ -52,6 +52,8 @@ pub struct Built {
     pub(super) document: DocumentHash,
     pub(super) surb_id: SurbId,
     pub(super) mailbox: NodeId,
+    /// All nodes on its way, there and back.
+    pub(super) nodes: Vec<NodeId>,
     pub(super) result: Result<(Packet, SurbRecovery), BuildError>,
 }
 
@@ -59,6 +61,12 @@ impl BuildJob {
     /// True if a puzzle has to be solved: such a job takes a hundred times as long as others, which must not wait for it.
     pub fn is_slow(&self) -> bool {
         self.puzzle.is_some_and(|puzzle| puzzle.effort > Effort::NONE)
+    }
+
+    /// All nodes on the way, there and back: the last hop of the reply is the client.
+    fn nodes(&self) -> Vec<NodeId> {
+        let back = self.exchange.back.hops.iter().rev().skip(1).rev();
+        self.exchange.there.hops.iter().chain(back).map(|hop| NodeId(hop.address)).collect()
     }
 
     /// Solves the Put's puzzle if there is one (tens to hundreds of milliseconds), and makes SURB and packet: about 1.3 ms.
@@ -82,6 +90,7 @@ impl BuildJob {
             document: self.document,
             surb_id: self.exchange.surb_id,
             mailbox: self.mailbox,
+            nodes: self.nodes(),
             result: make(&self.exchange, &self.command),
         }
     }

@@ -89,7 +89,8 @@ impl Core {
             && connection.entry != NodeId([0; 32])
         {
             // Exponential gaps have no memory: drawing them anew changes nothing that can be seen.
-            connection.clocks = Some(Clocks::start(now, &document.params, &mut self.rng));
+            let rates = document.params.rates(connection.profile);
+            connection.clocks = Some(Clocks::start(now, &rates, &mut self.rng));
         }
         self.keep_guards(now, &document);
     }
@@ -98,9 +99,26 @@ impl Core {
         let guards = self.guards.keep(now, &document.entries, document.params.hurry, &mut self.rng);
         let second = document.layers.get(1).map_or(&[][..], Vec::as_slice);
         let middle = keep_middle(&mut self.middle, second, &mut self.rng);
-        if !(guards || middle) {
-            return;
+        if guards || middle {
+            self.save_guards();
         }
+    }
+
+    /// Leaves a guard that replies stay away from for the next one; false if the month has no change left, or there is no other.
+    pub(super) fn leave_guard(&mut self, now: Timestamp, entry: &NodeId) -> bool {
+        let Some(document) = self.document.clone() else { return false };
+        if !self.guards.chosen().contains(entry) {
+            // The first connection of all, from before there were guards: to go to one of them changes none.
+            return !self.guards.chosen().is_empty();
+        }
+        let left = self.guards.leave(now, entry, &document.entries, document.params.hurry, &mut self.rng);
+        if left {
+            self.save_guards();
+        }
+        left
+    }
+
+    fn save_guards(&mut self) {
         let (guards, middle) = (self.guards.encode(), encode_ids(&self.middle));
         let kept = self.store.transaction(|tx| {
             meta::set(tx, GUARDS, &guards)?;
@@ -124,10 +142,12 @@ impl Core {
         }
     }
 
-    /// True if the entry that this client is connected to is in no document any more: no packet gets through it.
+    /// True if the entry that this client is connected to is in no document any more, so that no packet gets through it; or if it is
+    /// the likeliest cause of replies that stay away, and another one has taken its place among the guards.
     pub fn must_connect_elsewhere(&self) -> bool {
         let (Some(connection), Some(document)) = (&self.connection, &self.document) else { return false };
-        connection.entry != NodeId([0; 32]) && !document.entries.iter().any(|entry| entry.id == connection.entry)
+        let listed = document.entries.iter().any(|entry| entry.id == connection.entry);
+        connection.entry != NodeId([0; 32]) && (!listed || self.suspicion.must_leave(&connection.entry))
     }
 
     /// True while a packet of this epoch may leave: in the first half of the grace period of its keys. The other half is for its

@@ -23,6 +23,9 @@
 //! | `reading` | digests, windows, boxes on their way in |
 //! | `holding` | from boxes to messages, in an order that the session survives |
 //! | `online` | the clock by which it waits |
+//! | `jumps` | a computer's clock that is set |
+//! | `profile` | how much traffic the person chose to make |
+//! | `watch`, `suspicion` | whether replies stay away, and whether the entry is why |
 //! | `inviting` | invitations made and opened |
 //! | `evidence` | when a box counts as stored, and who said so |
 //! | `asking` | contacts, safety numbers, texts and files to send |
@@ -41,20 +44,26 @@ mod evidence;
 mod filing;
 mod holding;
 mod inviting;
+mod jumps;
 mod keeping;
 mod online;
 mod parcel;
+mod profile;
 mod reading;
 mod restarting;
 mod sending;
 mod session;
 mod status;
 mod succession;
+mod suspicion;
 mod types;
+pub mod watch;
 mod work;
 mod writing;
 
 pub use build::{BuildJob, Built};
+pub use jumps::ClockJump;
+pub use profile::Offers;
 pub use types::{Answer, CoreError, Counters, Session, Status, Ticket};
 pub use work::Event;
 
@@ -72,11 +81,13 @@ use crate::{
     },
     traffic::Clocks,
 };
+use jumps::Jumps;
 use online::OnlineClock;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
+use suspicion::Suspicion;
 use types::{Connection, InFlight, PendingAck, Preparing, Purpose, WaitingAccept, WaitingInvite};
 use veilpost_packet::{
     boxes::{BoxTag, StreamRoot},
@@ -84,6 +95,7 @@ use veilpost_packet::{
     command::{Answer as MailboxAnswer, Reply},
     frame::{Frame, FrameKind},
     ids::{DocumentHash, NodeId, SurbId},
+    profile::Profile,
     random::{self, EngineRng},
     sphinx::Unwrapped,
     time::{Tick, Timestamp},
@@ -145,6 +157,10 @@ pub struct Core {
     records: BTreeMap<NodeId, auditing::Record>,
     conflict: Option<Timestamp>,
     clock_slow: Option<Timestamp>,
+    jumps: Jumps,
+    /// As the person chose; a connection keeps the one that it began with.
+    profile: Profile,
+    suspicion: Suspicion,
     counters: Counters,
 }
 
@@ -165,6 +181,7 @@ impl Core {
         let tracker = DigestTracker::new(now, &digests::chains(connection)?, digests::tags(connection)?);
         let sets = SetTracker::new(now, crate::store::sets::all(connection)?);
         let online = OnlineClock::load(connection)?;
+        let profile = crate::store::meta::profile(connection)?;
         let outbox = outbox::unfinished(connection)?.into_iter().map(|out| (out.id, out)).collect();
         let files = streams::of_kinds(connection, &[StreamKind::FileOut])?.iter().map(|stream| stream.id).collect();
         let mut core = Self {
@@ -204,6 +221,9 @@ impl Core {
             records: BTreeMap::new(),
             conflict: None,
             clock_slow: None,
+            jumps: Jumps::default(),
+            profile,
+            suspicion: Suspicion::default(),
             counters: Counters::default(),
         };
         core.load_documents(now)?;
@@ -283,6 +303,7 @@ impl Core {
             return;
         }
         self.counters.replies += 1;
+        self.suspicion.handle_returned(now, &id);
         if let Err(error) = self.handle_answer(now, &flight.purpose, &flight.document, flight.mailbox, reply.answer) {
             // The disk or the database: the box is asked for or sent again later.
             tracing::error!(%error, "a reply could not be kept");
@@ -308,6 +329,7 @@ impl Core {
 
     /// Work that waits for time alone: receipts, digests to keep, replies that never came.
     pub fn handle_timers(&mut self, now: Timestamp) {
+        self.notice_time(now);
         self.count_online(now);
         self.answer_late(now);
         self.follow_documents(now);
@@ -321,6 +343,7 @@ impl Core {
         let before = self.in_flight.len();
         self.in_flight.retain(|_, flight| now.since(flight.sent) <= REPLY_DEADLINE);
         self.counters.lost += (before - self.in_flight.len()) as u64;
+        self.watch_entry(now, &params);
         let oldest = Tick::at(now - params.digest_history, params.tick);
         self.tracker.forget_before(oldest);
         self.sets.forget_old(now, &params);

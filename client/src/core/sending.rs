@@ -20,6 +20,7 @@ use veilpost_pki::{Params, topology};
 impl Core {
     /// The next packet to build. The shell runs it on a worker and hands the result to [`Core::handle_built`].
     pub fn poll_job(&mut self, now: Timestamp) -> Option<BuildJob> {
+        self.notice_time(now);
         if self.document.as_ref().is_none_or(|document| now >= document.valid_until) {
             return None;
         }
@@ -104,11 +105,14 @@ impl Core {
 
     /// The frame of the next tick that is due.
     pub fn poll_frame(&mut self, now: Timestamp) -> Option<Frame> {
+        self.notice_time(now);
         self.forget_stale(now);
         loop {
             let document = self.document.as_ref().filter(|document| now < document.valid_until)?;
             let params = document.params.clone();
-            let tick = self.connection.as_mut()?.clocks.as_mut()?.poll(now, &params)?;
+            let connection = self.connection.as_mut()?;
+            let rates = params.rates(connection.profile);
+            let tick = connection.clocks.as_mut()?.poll(now, &rates)?;
             if tick == crate::traffic::Tick::Loop
                 && let Some(want) = self.next_want(now, &params)
             {
@@ -155,6 +159,7 @@ impl Core {
             let oldest = self.in_flight.iter().min_by_key(|(_, flight)| flight.sent).map(|(id, _)| *id);
             oldest.map(|id| self.in_flight.remove(&id));
         }
+        self.suspicion.handle_sent(now, built.surb_id, &built.nodes);
         self.in_flight.insert(
             built.surb_id,
             InFlight { purpose, mailbox: built.mailbox, document: built.document, recovery, sent: now },

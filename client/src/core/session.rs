@@ -26,7 +26,7 @@ impl Core {
         let document = self.documents.newest().map_or(DocumentHash::default(), Document::hash);
         self.connection = None;
         let session = Session {
-            hello: Hello::client(address, document),
+            hello: Hello { profile: self.profile, ..Hello::client(address, document) },
             secret: secret.clone(),
             network: self.authorities.network(),
             number: self.connections,
@@ -42,8 +42,10 @@ impl Core {
         {
             connection.entry = entry;
             self.guards.handle_reached(&entry);
+            self.suspicion.handle_connected(entry);
             if let Some(document) = &self.document {
-                connection.clocks = Some(Clocks::start(now, &document.params, &mut self.rng));
+                let rates = document.params.rates(connection.profile);
+                connection.clocks = Some(Clocks::start(now, &rates, &mut self.rng));
                 self.tracker.handle_connected(Tick::at(now, document.params.tick));
             }
             self.push_event(Event::Connection(true));
@@ -56,6 +58,7 @@ impl Core {
         if self.connection.take().is_some() {
             self.push_event(Event::Connection(false));
         }
+        self.suspicion.handle_disconnected();
         self.online.stop();
         self.preparing.clear();
         self.acks.clear();
@@ -81,6 +84,7 @@ impl Core {
         self.preparing.clear();
         self.connection = Some(Connection {
             number: self.connections,
+            profile: self.profile,
             entry: NodeId([0; 32]),
             address,
             secret,

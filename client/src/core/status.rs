@@ -41,6 +41,8 @@ impl Core {
         if recently(self.clock_slow) {
             warnings.push("this computer's clock is slow: set it right, or messages will not be found".to_owned());
         }
+        warnings.extend(self.clock_warning(now));
+        warnings.extend(self.entry_warning(now));
         warnings.extend(self.audit_warnings(now)?);
         for name in restarts::since(self.store.connection(), now - RESTART_SHOWN)? {
             warnings.push(format!(
@@ -61,6 +63,8 @@ impl Core {
         Ok(Status {
             connected: self.connection.as_ref().is_some_and(|connection| connection.clocks.is_some()),
             epoch: self.document.as_ref().map(|document| document.epoch.0),
+            profile: self.profile_in_use(),
+            next_profile: self.next_profile(),
             queued: messages::queued(self.store.connection())?,
             warnings,
         })

@@ -80,6 +80,7 @@ fn without_document_or_connection_nothing_is_built_or_sent_and_no_wake_up_is_in_
 
 mod absence;
 mod auditing;
+mod clocks;
 mod keeping;
 mod minutes;
 mod people;

@@ -12,6 +12,7 @@ use veilpost_packet::{
     frame::{Hello, RecordJoiner},
     ids::{BoxId, DocumentHash, NetworkId, NodeId, SessionAddress},
     primitives::Secret32,
+    profile::Profile,
     puzzle::{Puzzle, SESSION_EFFORT_MAX, SessionAsk},
     sphinx::{SphinxSecret, SurbRecovery},
     time::Timestamp,
@@ -95,6 +96,10 @@ pub struct Status {
     pub connected: bool,
     /// Of the document in use.
     pub epoch: Option<u64>,
+    /// How much traffic this connection makes; without one, the next.
+    pub profile: Profile,
+    /// What the person has chosen for the next connection, if that is another.
+    pub next_profile: Option<Profile>,
     /// Own messages that are on no mailbox yet.
     pub queued: u64,
     /// In words.
@@ -122,6 +127,8 @@ impl Session {
 
 pub(super) struct Connection {
     pub(super) number: u64,
+    /// What the entry was told.
+    pub(super) profile: Profile,
     pub(super) entry: NodeId,
     pub(super) address: SessionAddress,
     pub(super) secret: Arc<SphinxSecret>,

@@ -22,7 +22,7 @@ pub(super) enum Waiting {
 
 impl Runtime {
     pub(super) fn handle_command(&mut self, command: Command) {
-        let now = self.clock.now();
+        let now = self.now();
         match command {
             Command::Status { reply } => reply.send(self.status(now)),
             Command::Invite { name, reply } => {
@@ -38,6 +38,11 @@ impl Runtime {
                     Ok(()) => drop(self.waiting.insert(self.tickets, Waiting::Accept(reply))),
                     Err(error) => reply.send(Err(refusal(&error))),
                 }
+            }
+            Command::Profile { reply } => reply.send(Ok(self.core.offers().into())),
+            Command::SetProfile { profile, reply } => {
+                let set = self.core.set_profile(profile.into());
+                reply.send(set.map(|()| self.core.offers().into()).map_err(|error| refusal(&error)));
             }
             Command::Contacts { reply } => {
                 let all = self.core.contacts().map(|all| all.iter().map(Contact::from).collect());
@@ -74,6 +79,8 @@ impl Runtime {
             connected: status.connected,
             epoch: status.epoch,
             transport: "mixnet".into(),
+            profile: status.profile.into(),
+            next_profile: status.next_profile.map(Into::into),
             queued: status.queued,
             warnings,
         })

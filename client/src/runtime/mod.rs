@@ -28,6 +28,7 @@ use veilpost_packet::{
     ids::NodeId,
     random::{EngineRng, pick, seeded},
     sphinx::Unwrapped,
+    time::Timestamp,
 };
 use veilpost_pki::{NetworkFile, network::BootstrapEntry};
 
@@ -86,7 +87,7 @@ impl Runtime {
         let authorities =
             network.authority_set().map_err(|_| CoreError::Bug("the account's network file has no authorities"))?;
         let mut clock = Clock::start();
-        let core = Core::new(clock.now(), store, authorities, os_rng()?)?;
+        let core = Core::new(clock.now().0, store, authorities, os_rng()?)?;
         let (send, inputs) = mpsc::channel(INPUTS);
         let (jobs, slow_jobs) = (start_builder(send.clone())?, start_builder(send.clone())?);
         tokio::spawn(link::run(send));
@@ -107,9 +108,18 @@ impl Runtime {
         })
     }
 
+    /// Network time; the engine learns first if the computer's clock was set.
+    fn now(&mut self) -> Timestamp {
+        let (now, jump) = self.clock.now();
+        if let Some(jump) = jump {
+            self.core.handle_clock_jump(jump);
+        }
+        now
+    }
+
     async fn run(&mut self) {
         loop {
-            let now = self.clock.now();
+            let now = self.now();
             let wake = self.core.next_wake(now).since(now).min(IDLE);
             tokio::select! {
                 input = self.inputs.recv() => match input {
@@ -132,7 +142,7 @@ impl Runtime {
     }
 
     fn handle_input(&mut self, input: Input) {
-        let now = self.clock.now();
+        let now = self.now();
         match input {
             Input::NeedPlan(answer) => {
                 let plan = self.plan();
@@ -199,10 +209,10 @@ impl Runtime {
 
     /// All that the engine has to say.
     fn drain(&mut self) {
-        let now = self.clock.now();
+        let now = self.now();
         self.core.handle_timers(now);
         if self.sender.is_some() && self.core.must_connect_elsewhere() {
-            tracing::info!("the entry is not in the network document any more; connecting to another one");
+            tracing::info!("this entry is not to be used any more; connecting to another one");
             self.hang_up();
         }
         while let Some(job) = self.core.poll_job(now) {

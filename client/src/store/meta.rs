@@ -2,9 +2,31 @@
 
 use super::StoreError;
 use rusqlite::{Connection, OptionalExtension as _};
+use veilpost_packet::profile::Profile;
 
 /// The network file that `init` was given, as text.
 pub const NETWORK_FILE: &str = "network.file";
+
+/// How much traffic the person chose to make: the profile's name.
+const PROFILE: &str = "profile";
+
+/// The profile that the person chose; the standard one if none was chosen.
+///
+/// # Errors
+/// The database's; [`StoreError::InvalidRow`] for a profile that this version does not know.
+pub fn profile(connection: &Connection) -> Result<Profile, StoreError> {
+    let Some(name) = get(connection, PROFILE)? else { return Ok(Profile::default()) };
+    let known = std::str::from_utf8(&name).ok().and_then(Profile::from_name);
+    known.ok_or(StoreError::InvalidRow("profile"))
+}
+
+/// Keeps the profile that the person chose.
+///
+/// # Errors
+/// The database's.
+pub fn set_profile(connection: &Connection, profile: Profile) -> Result<(), StoreError> {
+    set(connection, PROFILE, profile.name().as_bytes())
+}
 
 /// The value of `key`, if it was ever set.
 ///

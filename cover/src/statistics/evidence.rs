@@ -51,6 +51,11 @@ impl Evidence {
         }
     }
 
+    /// Each way with its loops that came back and those that were lost.
+    pub fn routes(&self) -> impl Iterator<Item = (&[NodeId], u64, u64)> {
+        self.routes.iter().map(|(route, outcome)| (&**route, outcome.returned, outcome.lost))
+    }
+
     /// Loops in it.
     pub fn loops(&self) -> u64 {
         self.routes.values().map(|outcome| outcome.returned + outcome.lost).sum()

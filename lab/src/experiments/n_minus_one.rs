@@ -14,6 +14,7 @@ use crate::{
 use std::time::Duration;
 use veilpost_mixnode::delay::DelayQueue;
 use veilpost_packet::{
+    profile::Profile,
     random::{EngineRng, exponential, seeded},
     time::Timestamp,
 };
@@ -63,7 +64,7 @@ impl Case {
 fn cases() -> Vec<Case> {
     let params = Params::standard();
     let (mu, loops) = (1.0 / params.hop_delay.as_secs_f64(), 1.0 / params.node_loop_gap.as_secs_f64());
-    let honest = 1_000.0 * params.client_rate();
+    let honest = 1_000.0 * params.rates(Profile::Standard).up();
     let ours = |what, honest, stealth| Case { what, mu, loops, honest, stealth };
     vec![
         Case {

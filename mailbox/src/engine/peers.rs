@@ -34,6 +34,8 @@ const SILENT_GAPS: u32 = 30;
 const SILENT_MIN: Duration = Duration::from_secs(1);
 /// A clock that is further behind than this starts anew: nobody wants a burst after a pause.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
+/// Time that goes back by more than this was set back; less is waited for.
+const SET_BACK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Peer {
@@ -91,6 +93,8 @@ pub(super) struct Peers {
     links: BTreeSet<NodeId>,
     /// Items that a full queue dropped.
     dropped: u64,
+    /// The latest time that a poll for frames brought.
+    polled: Timestamp,
 }
 
 impl Peers {
@@ -215,6 +219,11 @@ impl Peers {
 
     /// The next frame whose link's clock has struck.
     pub(super) fn poll_frame(&mut self, now: Timestamp, gap: Duration, rng: &mut EngineRng) -> Option<(NodeId, Frame)> {
+        if now + SET_BACK < self.polled {
+            // Else the next frame would be as far away as the clock jumped. An exponential wait has no memory, so nobody can tell.
+            self.peers.values_mut().for_each(|peer| peer.next_frame = now + exponential(rng, gap));
+        }
+        self.polled = now;
         let due = self.peers.iter_mut().filter(|(_, peer)| peer.up && peer.next_frame <= now);
         let (id, peer) = due.min_by_key(|(_, peer)| peer.next_frame)?;
         let from = if now.since(peer.next_frame) > BEHIND_MAX { now } else { peer.next_frame };
@@ -234,5 +243,37 @@ impl Peers {
     /// Items that full queues dropped.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use veilpost_packet::random::seeded;
+
+    #[test]
+    fn a_clock_that_is_set_makes_neither_a_burst_nor_a_silence_between_mailboxes() {
+        let (gap, start) = (Duration::from_millis(100), Timestamp::from_secs(1_000_000));
+        let (other, mut rng, mut peers) = (NodeId([7; 32]), seeded([1; 32]), Peers::default());
+        peers.follow(start, &BTreeSet::from([other]));
+        peers.link(start, &other, true);
+        let mut frames_in_a_minute = |from: Timestamp| {
+            let (mut now, mut frames) = (from, 0);
+            while now < from + Duration::from_secs(60) {
+                while peers.poll_frame(now, gap, &mut rng).is_some() {
+                    frames += 1;
+                }
+                now = peers.next_wake().unwrap().max(now + Duration::from_millis(1));
+            }
+            frames
+        };
+        let hours = Duration::from_secs(7_200);
+        let sleep = start + hours * 3;
+        for from in [start, start - hours, start - hours - Duration::from_secs(90), sleep] {
+            // 600 expected, standard deviation 24.
+            let frames = frames_in_a_minute(from);
+            assert!((450..750).contains(&frames), "{frames} from {from:?}");
+        }
     }
 }

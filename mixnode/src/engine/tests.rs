@@ -10,6 +10,7 @@ use veilpost_packet::{
     frame::{FrameKind, RecordJoiner},
     geometry::{DIGEST_MAX, DOCUMENT_MAX, PACKET},
     ids::{District, DocumentHash},
+    profile::Profile,
     puzzle::{Effort, SessionAsk},
     random::seeded,
     sphinx::{ReplayTag, build, unwrap},
@@ -357,6 +358,52 @@ fn a_client_without_the_document_gets_it_and_one_with_it_does_not() {
         records.extend(joiner.push(frame.body()).unwrap());
     }
     assert_eq!(records, [document(&entry).bytes().to_vec()]);
+}
+
+/// Frames of each session until then, at the times that the engine asks for.
+fn frames_until(
+    entry: &mut Engine,
+    from: Timestamp,
+    until: Timestamp,
+) -> std::collections::BTreeMap<SessionAddress, u32> {
+    let (mut now, mut counts) = (from, std::collections::BTreeMap::new());
+    while now < until {
+        while let Some((session, _)) = entry.poll_downlink(now) {
+            *counts.entry(session).or_insert(0) += 1;
+        }
+        now = entry.next_wake().unwrap().max(now);
+    }
+    counts
+}
+
+#[test]
+fn a_metered_clients_downlink_is_slower_by_what_it_does_not_ask_for() {
+    let mut entry = engine(4);
+    open(&mut entry, 200).unwrap();
+    let metered = Hello { profile: Profile::Metered, ..hello(&entry, 201) };
+    entry.open_session(NOW, &metered).unwrap();
+    let params = Params::standard();
+    let settled = NOW + params.catch_up + SECOND * 30;
+    frames_until(&mut entry, NOW, settled);
+    let counts = frames_until(&mut entry, settled, settled + SECOND * 10_000);
+    for (number, profile) in [(200, Profile::Standard), (201, Profile::Metered)] {
+        let expected = 10_000.0 * params.rates(profile).down();
+        let found = f64::from(counts[&session(number)]);
+        assert!((found - expected).abs() < 5.0 * expected.sqrt(), "{profile:?}: {found} instead of {expected}");
+    }
+}
+
+#[test]
+fn an_entrys_clock_that_is_set_back_stops_no_downlink() {
+    let mut entry = engine(4);
+    open(&mut entry, 200).unwrap();
+    let later = NOW + SECOND * 2_000;
+    frames_until(&mut entry, NOW, later);
+    for back in [SECOND * 90, SECOND * 1_900] {
+        let count = frames_until(&mut entry, later - back, later - back + SECOND * 60)[&session(200)];
+        // At 1/0.68 s, or 8 a second if the connection counts as young again.
+        assert!((50..600).contains(&count), "{count}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use veilpost_packet::{
     frame::{Flags, Frame, FrameKind, RecordCutter},
     geometry::PACKET,
+    profile::Profile,
     random::{EngineRng, exponential},
     sphinx::Packet,
     time::Timestamp,
@@ -24,6 +25,7 @@ const MISSED_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Downlink {
     opened: Timestamp,
+    profile: Profile,
     next: Timestamp,
     rng: EngineRng,
     document: RecordCutter,
@@ -35,10 +37,11 @@ pub struct Downlink {
 }
 
 impl Downlink {
-    /// Starts the clock.
-    pub fn new(now: Timestamp, params: &Params, rng: EngineRng) -> Self {
+    /// Starts the clock, at the rate of the client's profile.
+    pub fn new(now: Timestamp, params: &Params, profile: Profile, rng: EngineRng) -> Self {
         let mut downlink = Self {
             opened: now,
+            profile,
             next: now,
             rng,
             document: RecordCutter::default(),
@@ -80,9 +83,17 @@ impl Downlink {
         digest.or_else(|| self.sets.next_frame(FrameKind::Set))
     }
 
+    /// The clock was set back: what is left to wait is drawn anew, or the next tick would be as far away as the clock jumped. An
+    /// exponential wait has no memory, so nobody can tell.
+    pub fn rewind(&mut self, now: Timestamp, params: &Params) {
+        self.opened = self.opened.min(now);
+        self.wind(now, params);
+    }
+
     fn wind(&mut self, from: Timestamp, params: &Params) {
         let young = from.since(self.opened) < params.catch_up;
-        let gap = if young { params.catch_up_gap } else { params.downlink_gap };
+        let rates = params.rates(self.profile);
+        let gap = if young { rates.catch_up_gap } else { rates.downlink_gap };
         self.next = from + exponential(&mut self.rng, gap);
     }
 
@@ -163,7 +174,7 @@ mod tests {
     #[test]
     fn an_idle_downlink_sends_dummies_at_the_documents_rate() {
         let params = Params::standard();
-        let mut downlink = Downlink::new(NOW, &params, seeded([1; 32]));
+        let mut downlink = Downlink::new(NOW, &params, Profile::Standard, seeded([1; 32]));
         let young = ticks(&mut downlink, &params, NOW + params.catch_up);
         assert!(young.iter().all(|(_, frame)| frame.kind() == FrameKind::Dummy));
         // 900 s at 8 frames/s: 7,200 expected, standard deviation 85.
@@ -176,8 +187,8 @@ mod tests {
     #[test]
     fn what_waits_does_not_change_the_clock() {
         let params = Params::standard();
-        let mut idle = Downlink::new(NOW, &params, seeded([2; 32]));
-        let mut busy = Downlink::new(NOW, &params, seeded([2; 32]));
+        let mut idle = Downlink::new(NOW, &params, Profile::Standard, seeded([2; 32]));
+        let mut busy = Downlink::new(NOW, &params, Profile::Standard, seeded([2; 32]));
         busy.push_document(vec![7; 100_000].into(), 1 << 20);
         for fill in 0..50 {
             busy.push_reply(FLAGS, packet(fill), 100).unwrap();
@@ -190,7 +201,7 @@ mod tests {
     #[test]
     fn streams_go_before_replies_and_leave_them_a_share() {
         let params = Params::standard();
-        let mut downlink = Downlink::new(NOW, &params, seeded([3; 32]));
+        let mut downlink = Downlink::new(NOW, &params, Profile::Standard, seeded([3; 32]));
         let document: Arc<[u8]> = vec![7; 40_000].into();
         let digest: Arc<[u8]> = vec![9; 20_000].into();
         assert!(downlink.push_document(document.clone(), 1 << 20));
@@ -215,7 +226,7 @@ mod tests {
     #[test]
     fn at_the_bound_the_oldest_reply_goes() {
         let params = Params::standard();
-        let mut downlink = Downlink::new(NOW, &params, seeded([4; 32]));
+        let mut downlink = Downlink::new(NOW, &params, Profile::Standard, seeded([4; 32]));
         downlink.push_reply(FLAGS, packet(1), 2).unwrap();
         downlink.push_reply(FLAGS, packet(2), 2).unwrap();
         assert_eq!(downlink.push_reply(FLAGS, packet(3), 2), Err(DropReason::Downlink));
@@ -225,7 +236,7 @@ mod tests {
 
     #[test]
     fn at_the_bound_a_digest_is_left_out() {
-        let mut downlink = Downlink::new(NOW, &Params::standard(), seeded([4; 32]));
+        let mut downlink = Downlink::new(NOW, &Params::standard(), Profile::Standard, seeded([4; 32]));
         assert!(downlink.push_digest(vec![0; 600].into(), 1_000));
         assert!(!downlink.push_digest(vec![0; 600].into(), 1_000));
         assert!(downlink.push_digest(vec![0; 300].into(), 1_000));
@@ -234,7 +245,7 @@ mod tests {
     #[test]
     fn after_a_pause_missed_ticks_are_not_sent_in_a_burst() {
         let params = Params::standard();
-        let mut downlink = Downlink::new(NOW, &params, seeded([5; 32]));
+        let mut downlink = Downlink::new(NOW, &params, Profile::Standard, seeded([5; 32]));
         let later = NOW + Duration::from_secs(600);
         downlink.tick(later, &params);
         assert!(downlink.next() > later);

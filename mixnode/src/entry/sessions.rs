@@ -44,6 +44,9 @@ pub enum SessionRefused {
 /// Addresses of ended sessions that are remembered, at most, per open session allowed.
 const ENDED_PER_SESSION: usize = 4;
 
+/// Time that goes back by more than this was set back; less is waited for.
+const SET_BACK: Duration = Duration::from_secs(1);
+
 /// All sessions of an entry.
 pub struct Sessions {
     limits: Limits,
@@ -52,6 +55,8 @@ pub struct Sessions {
     open: BTreeMap<SessionAddress, Downlink>,
     /// Next ticks of all sessions.
     clock: BTreeSet<(Timestamp, SessionAddress)>,
+    /// The latest time that a poll brought.
+    polled: Timestamp,
     /// Addresses that stay taken for the key's grace period, since packets to them may still be on their way.
     ended: BTreeSet<SessionAddress>,
     endings: VecDeque<(Timestamp, SessionAddress)>,
@@ -61,7 +66,8 @@ impl Sessions {
     /// No sessions yet, of the entry `id`.
     pub fn new(id: NodeId, limits: Limits, rng: EngineRng) -> Self {
         let (open, clock, toll) = (BTreeMap::new(), BTreeSet::new(), Toll::new(id));
-        Self { limits, rng, toll, open, clock, ended: BTreeSet::new(), endings: VecDeque::new() }
+        let polled = Timestamp::ZERO;
+        Self { limits, rng, toll, open, clock, polled, ended: BTreeSet::new(), endings: VecDeque::new() }
     }
 
     /// Opens a session and queues the document in force and what is known of those to come. A client that names one of them
@@ -90,7 +96,7 @@ impl Sessions {
         let (network, effort) = (&in_force.network, Toll::effort(self.open.len(), self.limits.sessions));
         let paid = self.toll.check(now, &mut self.rng, network, (hello, &address), effort);
         paid.map_err(SessionRefused::Puzzle)?;
-        let mut downlink = Downlink::new(now, &in_force.params, fork(&mut self.rng));
+        let mut downlink = Downlink::new(now, &in_force.params, hello.profile, fork(&mut self.rng));
         let named = documents.iter().find(|document| document.hash() == hello.document).map(|named| named.epoch);
         for document in documents.iter().filter(|document| document.epoch >= in_force.epoch) {
             if named < Some(document.epoch) {
@@ -171,12 +177,24 @@ impl Sessions {
 
     /// The frame of the next clock that has ticked; clocks run at the rates of `params`.
     pub fn poll(&mut self, now: Timestamp, params: &Params) -> Option<(SessionAddress, Frame)> {
+        if now + SET_BACK < self.polled {
+            self.rewind(now, params);
+        }
+        self.polled = now;
         let &(due, address) = self.clock.first().filter(|(due, _)| *due <= now)?;
         self.clock.remove(&(due, address));
         let downlink = self.open.get_mut(&address)?;
         let frame = downlink.tick(now, params);
         self.clock.insert((downlink.next(), address));
         Some((address, frame))
+    }
+
+    fn rewind(&mut self, now: Timestamp, params: &Params) {
+        self.clock.clear();
+        for (address, downlink) in &mut self.open {
+            downlink.rewind(now, params);
+            self.clock.insert((downlink.next(), *address));
+        }
     }
 
     /// When the next clock ticks.

@@ -182,7 +182,7 @@ impl Core {
     fn open(&mut self, now: Timestamp, (arrival, hello): (Arrival, Hello)) {
         match self.engine.open_session(now, &hello) {
             Ok(session) => {
-                let sender = start_client(Arc::clone(&self.shared), arrival, session);
+                let sender = start_client(Arc::clone(&self.shared), arrival, session, hello.profile);
                 self.clients.insert(session, sender);
             }
             Err(SessionRefused::Puzzle(ask)) => {

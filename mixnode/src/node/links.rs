@@ -16,6 +16,7 @@ use veilpost_packet::{
     frame::{Frame, FrameKind, Hello, RecordJoiner},
     geometry::{DIGEST_MAX, SET_MAX},
     ids::{LinkKey, NodeId, SessionAddress},
+    profile::Profile,
     puzzle::SessionAsk,
     set::SignedSet,
     sphinx::Packet,
@@ -89,9 +90,10 @@ pub(crate) fn start_client(
     shared: Arc<Shared>,
     arrival: Arrival,
     session: SessionAddress,
+    profile: Profile,
 ) -> veilpost_link::FrameSender {
     let Link { sender, receiver, .. } = arrival.admit(shared.live().hello().to_frame());
-    tokio::spawn(read_client(shared, receiver, session));
+    tokio::spawn(read_client(shared, receiver, session, profile));
     sender
 }
 
@@ -130,7 +132,7 @@ async fn read_node(shared: Arc<Shared>, link: Link, key: LinkKey, _held: Held) {
     }
 }
 
-async fn read_client(shared: Arc<Shared>, receiver: FrameReceiver, session: SessionAddress) {
+async fn read_client(shared: Arc<Shared>, receiver: FrameReceiver, session: SessionAddress, profile: Profile) {
     let mut reading = Reading::new(receiver, &shared.live, &shared.stopping);
     let mut followed: Option<(Epoch, Gate)> = None;
     loop {
@@ -142,7 +144,7 @@ async fn read_client(shared: Arc<Shared>, receiver: FrameReceiver, session: Sess
                 // A session is opened under a document, and the last one is never forgotten.
                 let Some(document) = live.documents().current(now) else { break };
                 let (epoch, gate) =
-                    followed.get_or_insert_with(|| (document.epoch, Gate::client(now, &document.params)));
+                    followed.get_or_insert_with(|| (document.epoch, Gate::client(now, &document.params, profile)));
                 if *epoch != document.epoch {
                     gate.follow(now, &document.params);
                     *epoch = document.epoch;

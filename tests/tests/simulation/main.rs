@@ -3,10 +3,12 @@
 
 mod absence;
 mod admission;
+mod entries;
 mod epochs;
 mod faults;
 mod hostile;
 mod logs;
+mod profiles;
 mod reliability;
 
 use rand::Rng;

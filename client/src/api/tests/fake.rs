@@ -4,8 +4,8 @@
 //! takes the link down. Links: `used` was used, `offline` finds no network, anything else makes a contact.
 
 use crate::api::types::{
-    Contact, ContactState, Direction, Event, Invitation, Kind, Message, MessageState, Refusal, RefusalCode, Safety,
-    Sent, Status,
+    Contact, ContactState, Direction, Event, Invitation, Kind, Message, MessageState, Profile, ProfileCost, Profiles,
+    Refusal, RefusalCode, Safety, Sent, Status,
 };
 use crate::{
     handle::{Command, CoreEnd, CoreFuture, FileBytes},
@@ -40,6 +40,7 @@ struct Fake {
     contacts: Vec<Contact>,
     messages: Vec<Message>,
     connected: bool,
+    chosen: Profile,
 }
 
 impl Fake {
@@ -55,6 +56,7 @@ impl Fake {
             ],
             messages: vec![],
             connected: true,
+            chosen: Profile::Standard,
         };
         fake.push("Bob", Direction::In, MessageState::Received, Kind::Text, "hello\u{1b}[2J", None);
         fake.push("Bob", Direction::In, MessageState::Received, Kind::File, "../photo.jpg", Some(PHOTO.len() as u64));
@@ -141,15 +143,39 @@ impl Fake {
         }
     }
 
+    /// Chosen is not yet in use.
+    fn profiles(&self) -> Profiles {
+        let cost = |profile, bytes_up_a_day, text_seconds_median| ProfileCost {
+            profile,
+            bytes_up_a_day,
+            bytes_down_a_day: bytes_up_a_day * 2,
+            text_seconds_median,
+            text_seconds_p95: text_seconds_median * 2,
+        };
+        let costs = vec![cost(Profile::Standard, 347_000_000, 27), cost(Profile::Metered, 87_000_000, 80)];
+        Profiles { profile: Profile::Standard, next_profile: self.next_profile(), costs }
+    }
+
+    fn next_profile(&self) -> Option<Profile> {
+        Some(self.chosen).filter(|chosen| *chosen != Profile::Standard)
+    }
+
     fn answer(&mut self, command: Command) -> bool {
         match command {
             Command::Status { reply } => reply.send(Ok(Status {
                 connected: self.connected,
                 epoch: Some(7),
                 transport: "mixnet".into(),
+                profile: Profile::Standard,
+                next_profile: self.next_profile(),
                 queued: 0,
                 warnings: vec!["the clock is 3 s off".into()],
             })),
+            Command::Profile { reply } => reply.send(Ok(self.profiles())),
+            Command::SetProfile { profile, reply } => {
+                self.chosen = profile;
+                reply.send(Ok(self.profiles()));
+            }
             Command::Invite { reply, .. } => reply.send(Ok(Invitation { link: "a".repeat(60) })),
             Command::Accept { link, name, reply } => reply.send(self.accept(&link, name)),
             Command::Contacts { reply } => reply.send(Ok(self.contacts.clone())),
