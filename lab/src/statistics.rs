@@ -23,6 +23,43 @@ pub struct Interval {
     pub high: f64,
 }
 
+/// Values of what is looked for, and of all else.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Samples {
+    /// Of what is looked for.
+    pub positive: Vec<f64>,
+    /// Of all else.
+    pub negative: Vec<f64>,
+}
+
+impl Samples {
+    /// Adds a value.
+    pub fn push(&mut self, positive: bool, value: f64) {
+        if positive { self.positive.push(value) } else { self.negative.push(value) }
+    }
+
+    /// Adds another's values.
+    pub fn append(&mut self, other: Self) {
+        self.positive.extend(other.positive);
+        self.negative.extend(other.negative);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.positive.len() + self.negative.len()
+    }
+
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// See [`auc`].
+    pub fn auc(&self) -> Option<Interval> {
+        auc(&self.positive, &self.negative)
+    }
+}
+
 /// Survival function of the Kolmogorov distribution, for the statistic `d` of a sample of effective size `n`; Stephens' correction
 /// for small samples (Numerical Recipes, 14.3).
 fn kolmogorov(d: f64, n: f64) -> f64 {

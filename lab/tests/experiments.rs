@@ -1,5 +1,5 @@
 //! Experiments with a few seeds: what is seen at once would be seen here. The full ones are `veilpost-lab run`.
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use veilpost_lab::{
     experiments::{ALL, Options},

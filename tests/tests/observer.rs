@@ -1,5 +1,5 @@
 //! Somebody on every line of a real network, while some people write and others do nothing (E14 on real sockets).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, clippy::print_stdout, missing_docs)]
 
 use std::{
     fs::File,

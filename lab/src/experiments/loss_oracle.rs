@@ -6,7 +6,7 @@ use super::{Options, over_seeds};
 use crate::{
     report::{Expected, Report},
     simulation::{Asked, Simulation, Watch},
-    statistics::auc,
+    statistics::Samples,
     world::{self, Activity, ROLES},
 };
 use rand::Rng;
@@ -67,8 +67,8 @@ impl Adversary {
     }
 }
 
-/// How often each trial's box was written again at the accomplice; hits first.
-fn one(seed: u64) -> [Vec<f64>; 2] {
+/// How often each trial's box was written again at the accomplice.
+fn one(seed: u64) -> Samples {
     let mut seed_bytes = [0x19; 32];
     seed_bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let (rng, next, known) = (seeded(seed_bytes), Timestamp::ZERO, BTreeSet::new());
@@ -80,9 +80,9 @@ fn one(seed: u64) -> [Vec<f64>; 2] {
             adversary.act(simulation);
         }
     });
-    let mut again = [Vec::new(), Vec::new()];
+    let mut again = Samples::default();
     for trial in &adversary.trials {
-        again[usize::from(!trial.hit)].push(written_again(&world.watch, trial) as f64);
+        again.push(trial.hit, written_again(&world.watch, trial) as f64);
     }
     again
 }
@@ -95,43 +95,28 @@ fn written_again(watch: &Watch, trial: &Trial) -> usize {
 }
 
 /// What the control would show: a reply that leaves after T0 and passes five delays falls into the drop, or does not.
-fn control(trials: usize, rng: &mut EngineRng) -> [Vec<f64>; 2] {
+fn control(trials: usize, rng: &mut EngineRng) -> Samples {
     let params = veilpost_pki::Params::standard();
     let lost = |rng: &mut EngineRng| {
         let delays: Duration = (0..5).map(|_| exponential(rng, params.hop_delay)).sum();
         f64::from(u8::from(params.reply_floor + delays < DROPPED))
     };
-    [(0..trials).map(|_| lost(rng)).collect(), vec![0.0; trials]]
+    Samples { positive: (0..trials).map(|_| lost(rng)).collect(), negative: vec![0.0; trials] }
 }
 
 /// Runs the experiment.
 pub fn run(options: &Options) -> Report {
-    let mut again = [Vec::new(), Vec::new()];
-    for [hits, misses] in over_seeds(options, one) {
-        again[0].extend(hits);
-        again[1].extend(misses);
-    }
+    let mut again = Samples::default();
+    over_seeds(options, one).into_iter().for_each(|found| again.append(found));
     let mut report = Report::new("E19", "does a dropped reply show whose box it was?");
-    let [hits, misses] = &again;
-    if let Some(area) = auc(hits, misses) {
-        let n = hits.len() + misses.len();
-        report.add_interval(
-            "boxes written again after a drop",
-            "AUC",
-            area,
-            n,
-            Expected::Within(0.5 - LEAK, 0.5 + LEAK),
-        );
+    if let Some(area) = again.auc() {
+        let chance = Expected::Within(0.5 - LEAK, 0.5 + LEAK);
+        report.add_interval("boxes written again after a drop", "AUC", area, again.len(), chance);
     }
-    let [hits, misses] = control(hits.len(), &mut seeded([0x19; 32]));
-    if let Some(area) = auc(&hits, &misses) {
-        report.add_interval(
-            "control: writes again what was not answered",
-            "AUC",
-            area,
-            hits.len() * 2,
-            Expected::AtLeast(0.9),
-        );
+    let control = control(again.positive.len(), &mut seeded([0x19; 32]));
+    if let Some(area) = control.auc() {
+        let what = "control: writes again what was not answered";
+        report.add_interval(what, "AUC", area, control.len(), Expected::AtLeast(0.9));
     }
     report
 }

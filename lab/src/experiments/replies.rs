@@ -6,7 +6,7 @@ use super::{Options, over_seeds};
 use crate::{
     report::{Expected, Report},
     simulation::{Asked, Who},
-    statistics::auc,
+    statistics::Samples,
     world::{Activity, World, watched},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -50,19 +50,23 @@ fn within(times: &[Timestamp], at: Timestamp, from: Duration, until: Duration) -
     (before(at + until) - before(at + from)) as f64
 }
 
-type Samples = BTreeMap<&'static str, [Vec<f64>; 2]>;
+/// Writes against all other commands, by feature.
+type Features = BTreeMap<&'static str, Samples>;
 
-fn one(seed: u64) -> Samples {
+fn one(seed: u64) -> Features {
     let world = watched(seed, Activity::Busy, WATCH);
     let floor = world.params.reply_floor;
     let latency = Duration::from_millis(20);
-    let mut samples = Samples::new();
+    let mut features = Features::new();
     let mailboxes = world.watch.commands.iter().map(|command| command.mailbox + 1).max().unwrap_or(0);
     let lines: Vec<Lines> = (0..mailboxes).map(|mailbox| Lines::of(&world, mailbox)).collect();
     for command in world.watch.commands.iter().filter(|command| command.at + Duration::from_secs(30) < world.until) {
         let Some(lines) = lines.get(command.mailbox) else { continue };
-        let write = usize::from(command.asked != Asked::Put);
-        let mut add = |what, value: Option<f64>| samples.entry(what).or_default()[write].extend(value);
+        let write = command.asked == Asked::Put;
+        let mut add = |what, value: Option<f64>| {
+            let samples: &mut Samples = features.entry(what).or_default();
+            value.into_iter().for_each(|value| samples.push(write, value));
+        };
         add("time to the next reply", next(&lines.replies, command.at));
         let second = Duration::from_secs(1);
         add("replies in two seconds from T0 on", Some(within(&lines.replies, command.at, floor, floor + 2 * second)));
@@ -73,28 +77,24 @@ fn one(seed: u64) -> Samples {
             let there = command.at + Duration::from_secs_f64(next(&lines.copies, command.at)?) + latency;
             Some(there.since(command.at).as_secs_f64() + next(&lines.confirmations, there)? + latency.as_secs_f64())
         };
-        let soonest = if write == 0 { confirmed() } else { Some(0.001) };
+        let soonest = if write { confirmed() } else { Some(0.001) };
         add("control: answers as soon as it can", soonest);
     }
-    samples
+    features
 }
 
 /// Runs the experiment.
 pub fn run(options: &Options) -> Report {
-    let mut all = Samples::new();
-    for samples in over_seeds(options, one) {
-        for (what, [writes, others]) in samples {
-            let known = all.entry(what).or_default();
-            known[0].extend(writes);
-            known[1].extend(others);
-        }
+    let mut all = Features::new();
+    for features in over_seeds(options, one) {
+        features.into_iter().for_each(|(what, samples)| all.entry(what).or_default().append(samples));
     }
     let mut report = Report::new("E21", "does a watcher of a mailbox tell writes from reads?");
-    for (what, [writes, others]) in &all {
+    for (what, samples) in &all {
         let control = what.starts_with("control");
         let expected = if control { Expected::AtLeast(0.95) } else { Expected::Within(0.5 - LEAK, 0.5 + LEAK) };
-        if let Some(area) = auc(writes, others) {
-            report.add_interval(*what, "AUC", area, writes.len() + others.len(), expected);
+        if let Some(area) = samples.auc() {
+            report.add_interval(*what, "AUC", area, samples.len(), expected);
         }
     }
     report
