@@ -5,6 +5,7 @@ pub mod boxes;
 pub mod burst;
 pub mod loss_oracle;
 pub mod n_minus_one;
+pub mod reliability;
 pub mod replies;
 pub mod unobservability;
 
@@ -78,6 +79,12 @@ pub const ALL: &[Experiment] = &[
         title: "does a box's life at the mailboxes show whether it is real?",
         seeds: 10,
         run: boxes::run,
+    },
+    Experiment {
+        id: "E26",
+        title: "how soon is a mix that drops packets left out, and who is by mistake?",
+        seeds: 20,
+        run: reliability::run,
     },
 ];
 

@@ -3,8 +3,11 @@
 
 use clap::{Parser, Subcommand};
 use rustix::process::Signal;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
-use veilpost_tests::testnet::{FAST, Kind, Result, Shape, Testnet};
+use std::{fs::File, path::PathBuf, process::ExitCode, time::Duration};
+use veilpost_tests::{
+    observer::{Observer, Watched},
+    testnet::{FAST, Kind, Result, Shape, Testnet},
+};
 
 /// Starts and stops a Veilpost network of real processes on loopback, one folder each. For tests and demonstrations only:
 /// whoever runs all nodes sees everything.
@@ -23,6 +26,7 @@ Examples:
   veilpost-testnet start --dir /tmp/net mailbox-1
   veilpost-testnet add --dir /tmp/net mix
   veilpost-testnet remove --dir /tmp/net mix-2
+  veilpost-testnet capture --dir /tmp/net --out lines.parquet --seconds 60 --client alice=1234
   veilpost-testnet down --dir /tmp/net";
 
 #[derive(Subcommand)]
@@ -100,6 +104,22 @@ enum Command {
         /// The node, as `list` shows it.
         node: String,
     },
+    /// Watch all lines for a while, as somebody on each of them would, and write when, between whom and how many bytes: an Apache
+    /// Parquet file that the lab reads. Needs root, or the capability CAP_NET_RAW.
+    Capture {
+        /// Folder of the network.
+        #[arg(long)]
+        dir: PathBuf,
+        /// The file to write; must not exist.
+        #[arg(long)]
+        out: PathBuf,
+        /// How long.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        seconds: u64,
+        /// A client's daemon, as in alice=1234 with its process id. May be given several times; lines of others are left out.
+        #[arg(long = "client", value_name = "NAME=PID", value_parser = client)]
+        clients: Vec<Watched>,
+    },
     /// Show all nodes.
     List {
         /// Folder of the network.
@@ -151,6 +171,17 @@ fn run(command: Command) -> Result<()> {
         Command::Down { dir } => Testnet::open(&dir)?.down()?,
         Command::Kill { dir, node, signal } => Testnet::open(&dir)?.kill(&node, signal)?,
         Command::Start { dir, node } => Testnet::open(&dir)?.start(&node)?,
+        Command::Capture { dir, out, seconds, clients } => {
+            let network = Testnet::open(&dir)?;
+            // Before the watch: a name that is taken costs nothing then.
+            let file = File::create_new(&out).map_err(|error| format!("{}: {error}", out.display()))?;
+            let observer = Observer::start(&network, clients)?;
+            eprintln!("watching for {seconds} s");
+            std::thread::sleep(Duration::from_secs(seconds));
+            let capture = observer.finish()?;
+            capture.write(file)?;
+            println!("{} datagrams", capture.rows.len());
+        }
         Command::List { dir } => {
             let network = Testnet::open(&dir)?;
             for node in network.nodes() {
@@ -161,6 +192,12 @@ fn run(command: Command) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn client(text: &str) -> std::result::Result<Watched, String> {
+    let (name, pid) = text.split_once('=').ok_or("write it as NAME=PID, such as alice=1234")?;
+    let pid = pid.parse().map_err(|_| format!("{pid} is no process id"))?;
+    Ok(Watched { name: name.to_owned(), pid })
 }
 
 fn param(text: &str) -> std::result::Result<(String, u64), String> {
