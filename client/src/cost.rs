@@ -14,9 +14,9 @@ const DAY: f64 = 86_400.0;
 const TEXTS: usize = 10_001;
 /// Mixing delays of a forward path, and of a reply's: four each; a mailbox adds one before its reply.
 const PATH_HOPS: u32 = 4;
-/// One Get in eight of a box that was answered is repeated, but in ticks of the send clock; so a Get tick is taken by each box
-/// once. Every Put slot of a client makes a box that it reads itself, or a contact does.
-const GETS_PER_BOX: f64 = 1.0;
+/// Every Put slot of a client makes a box that it reads itself, or a contact does, in one Get tick; one box in eight takes another
+/// one, for its audit. Repeats go in ticks of the send clock.
+const GETS_PER_BOX: f64 = 1.0 + 1.0 / 8.0;
 
 /// What a profile costs in a network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,11 +1,11 @@
 //! The clients of a simulation, and what their people do.
 
-use super::{Message, Simulation, Truth, Who};
+use super::{Message, Simulation, Truth, Who, packets::Opener};
 use rand::Rng as _;
 use std::time::Duration;
 use veilpost_client::{
     content::Uuid,
-    core::{Answer, Core, Event, Session},
+    core::{Answer, Core, Event},
     signal,
     store::{Store, contacts::ContactState, messages},
 };
@@ -24,7 +24,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 const GUARD_TRIES: u32 = 3;
 
 struct Link {
-    session: Session,
+    opener: Opener,
     relay: usize,
     address: SessionAddress,
 }
@@ -229,7 +229,8 @@ impl Simulation {
             Some(address) => {
                 client.core().handle_connected(local, &session, entry);
                 (client.failures, client.wait) = (0, BACKOFF.0);
-                client.link = Some(Link { session, relay: at, address });
+                let opener = Opener::new(address.0, session.secret.clone());
+                client.link = Some(Link { opener, relay: at, address });
                 self.ledger.session(&address);
                 self.touch(Who::Relay(at));
             }
@@ -253,7 +254,7 @@ impl Simulation {
                 return;
             }
             let packet = Packet::from_bytes(frame.body()).expect("a frame's body is a packet");
-            let unwrapped = packets.unwrap(&address.0, &link.session.secret, &packet);
+            let unwrapped = packets.unwrap(&link.opener, &packet);
             if let Ok(unwrapped) = unwrapped {
                 client.core().handle_delivered(local, unwrapped);
             }

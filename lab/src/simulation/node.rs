@@ -1,6 +1,7 @@
 //! What mixes, entries and mailboxes have in common: a disk, a clock, documents, the keys of epochs, dealings with authorities.
 //! The shell that `daemon` is in a real network (`epochs::Keeper`, `authorities::follow`), without its files and sockets.
 
+use super::packets::Opener;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -55,7 +56,7 @@ impl Skew {
 
 /// The files of one epoch: a Sphinx key and its tag log.
 struct EpochFiles {
-    secret: Arc<SphinxSecret>,
+    opener: Opener,
     tag_key: [u8; 32],
     tags: Vec<Tag>,
     opened: bool,
@@ -218,7 +219,7 @@ impl Node {
         if !fits || relay.link_key != self.link_key() {
             return false;
         }
-        match self.disk.epochs.get_mut(&document.epoch).filter(|files| files.secret.public() == relay.sphinx_key) {
+        match self.disk.epochs.get_mut(&document.epoch).filter(|files| files.opener.public() == relay.sphinx_key) {
             Some(files) => {
                 files.opened = true;
                 true
@@ -247,9 +248,9 @@ impl Node {
     }
 
     /// The live epoch that a frame's flags name, and its key.
-    pub(super) fn key_for(&self, flags: Flags) -> Option<(Epoch, Arc<SphinxSecret>)> {
+    pub(super) fn key_for(&self, flags: Flags) -> Option<(Epoch, Opener)> {
         let epoch = self.open.iter().find(|epoch| flags.is_for(**epoch))?;
-        Some((*epoch, self.disk.epochs.get(epoch)?.secret.clone()))
+        Some((*epoch, self.disk.epochs.get(epoch)?.opener.clone()))
     }
 
     /// True if an open epoch's document lists `to` for which `wanted` says yes to (our place, its place).
@@ -270,14 +271,14 @@ impl Node {
         }
         let mut keys = Vec::with_capacity(SPHINX_KEYS_MAX);
         for later in 0..SPHINX_KEYS_MAX as u64 {
-            let rng = &mut self.rng;
+            let (id, rng) = (self.id, &mut self.rng);
             let fresh = || EpochFiles {
-                secret: Arc::new(SphinxSecret::from_seed(bytes(rng))),
+                opener: Opener::new(id.0, Arc::new(SphinxSecret::from_seed(bytes(rng)))),
                 tag_key: bytes(rng),
                 tags: Vec::new(),
                 opened: false,
             };
-            keys.push(self.disk.epochs.entry(Epoch(epoch.0 + later)).or_insert_with(fresh).secret.public());
+            keys.push(self.disk.epochs.entry(Epoch(epoch.0 + later)).or_insert_with(fresh).opener.public());
         }
         let descriptor = Descriptor {
             id: self.id,

@@ -1,12 +1,32 @@
 //! Where packets are made, unwrapped and answered: with the real cryptography, or with model packets of the same sizes and
 //! shapes, which take a hundredth of the time.
 
+use std::sync::Arc;
 use veilpost_client::core::{BuildJob, Built};
 use veilpost_cover::{BuiltLoop, LoopJob};
 use veilpost_packet::{
     exchange::Exchange,
-    sphinx::{self, BuildError, Packet, Reject, SphinxSecret, Surb, Unwrapped, model},
+    geometry::ADDRESS,
+    sphinx::{self, BuildError, Packet, Reject, SphinxPublic, SphinxSecret, Surb, Unwrapped, model},
 };
+
+/// Who unwraps packets: a node in an epoch, or a client in a session.
+#[derive(Clone)]
+pub(super) struct Opener {
+    address: [u8; ADDRESS],
+    secret: Arc<SphinxSecret>,
+    public: SphinxPublic,
+}
+
+impl Opener {
+    pub(super) fn new(address: [u8; ADDRESS], secret: Arc<SphinxSecret>) -> Self {
+        Self { address, public: secret.public(), secret }
+    }
+
+    pub(super) fn public(&self) -> SphinxPublic {
+        self.public
+    }
+}
 
 /// What packets are made of. Engines cannot tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,11 +53,10 @@ impl Packets {
         }
     }
 
-    /// At a node, or at a client's session: `here` is the address of either.
-    pub(super) fn unwrap(self, here: &[u8; 32], secret: &SphinxSecret, packet: &Packet) -> Result<Unwrapped, Reject> {
+    pub(super) fn unwrap(self, opener: &Opener, packet: &Packet) -> Result<Unwrapped, Reject> {
         match self {
-            Self::Real => sphinx::unwrap(secret, packet),
-            Self::Model => model::unwrap(here, packet),
+            Self::Real => sphinx::unwrap(&opener.secret, packet),
+            Self::Model => model::unwrap(&opener.address, &opener.public, packet),
         }
     }
 

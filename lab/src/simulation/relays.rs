@@ -349,14 +349,14 @@ impl Simulation {
         let packets = self.setup.packets;
         let node = self.node(to);
         let local = node.skew.local(now);
-        let Some((epoch, secret)) = node.key_for(flags) else {
+        let Some((epoch, opener)) = node.key_for(flags) else {
             self.lost_keys += 1;
             return;
         };
         let document = node.documents.get(epoch).expect("an open epoch's document is known");
         let Some((place, _)) = document.relay(&from) else { return };
         let (named, admission) = (document.hash(), document.put_admission());
-        let Ok(unwrapped) = packets.unwrap(&node.id.0, &secret, packet) else { return };
+        let Ok(unwrapped) = packets.unwrap(&opener, packet) else { return };
         match to {
             Who::Relay(number) => {
                 let relay = self.relays.get_mut(number).expect("a relay");
@@ -400,11 +400,11 @@ impl Simulation {
         match frame.kind() {
             FrameKind::Packet => {
                 let packet = Packet::from_bytes(frame.body()).expect("a frame's body is a packet");
-                let Some((epoch, secret)) = relay.node.key_for(frame.flags()) else {
+                let Some((epoch, opener)) = relay.node.key_for(frame.flags()) else {
                     self.lost_keys += 1;
                     return;
                 };
-                if let Ok(unwrapped) = self.setup.packets.unwrap(&relay.node.id.0, &secret, &packet) {
+                if let Ok(unwrapped) = self.setup.packets.unwrap(&opener, &packet) {
                     let _counted = engine.handle_unwrapped(local, epoch, Origin::Session(session), unwrapped);
                 }
             }

@@ -5,10 +5,13 @@
 //! packet and drops it.
 //!
 //! ```text
-//! header (348 B): mark 4 | hops 1 | next 1 | packet's number 16 | SURB id 16 (zero: none) | hops x (address 32 | delay 8) | zeros
+//! header (348 B): mark 4 | hops 1 | next 1 | packet's number 16 | SURB id 16 (zero: none)
+//!                 | hops x (address 32 | first bytes of its key 8 | delay 8) | zeros
 //! ```
 
-use super::{BuildError, Hop, Layers, Packet, Reject, ReplayTag, SealedPayload, Surb, SurbRecovery, Unwrapped};
+use super::{
+    BuildError, Hop, Layers, Packet, Reject, ReplayTag, SealedPayload, SphinxPublic, Surb, SurbRecovery, Unwrapped,
+};
 use crate::{
     codec::{Reader, Writer},
     geometry::{ADDRESS, PACKET, PLAINTEXT, SPHINX_HEADER, SPHINX_PAYLOAD, SURB, SURB_ID},
@@ -21,26 +24,39 @@ const MARK: &[u8; 4] = b"MODL";
 /// Where the number of the next hop stands.
 const NEXT: usize = 5;
 
+/// Enough of a key to tell another one's packet, which a real one's MAC does.
+fn hint(key: &SphinxPublic) -> [u8; 8] {
+    key.0.first_chunk().copied().unwrap_or_default()
+}
+
+#[derive(Clone, Copy)]
+struct Stop {
+    address: [u8; ADDRESS],
+    hint: [u8; 8],
+    delay: Duration,
+}
+
 /// What a header says.
 struct Header {
     number: [u8; 16],
     surb: Option<SurbId>,
-    hops: Vec<([u8; ADDRESS], Duration)>,
+    hops: Vec<Stop>,
     next: u8,
 }
 
 impl Header {
     fn new(number: [u8; 16], surb: Option<SurbId>, route: &[Hop], delays: &[Duration]) -> Self {
         let delays = delays.iter().copied().chain(std::iter::repeat(Duration::ZERO));
-        Self { number, surb, hops: route.iter().map(|hop| hop.address).zip(delays).collect(), next: 0 }
+        let stop = |(hop, delay): (&Hop, Duration)| Stop { address: hop.address, hint: hint(&hop.key), delay };
+        Self { number, surb, hops: route.iter().zip(delays).map(stop).collect(), next: 0 }
     }
 
     fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(SPHINX_HEADER);
         writer.put(MARK).u8(self.hops.len() as u8).u8(self.next).put(&self.number);
         writer.put(&self.surb.map_or([0; SURB_ID], |id| *id.as_bytes()));
-        for (address, delay) in &self.hops {
-            writer.put(address).u64(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
+        for Stop { address, hint, delay } in &self.hops {
+            writer.put(address).put(hint).u64(u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX));
         }
         writer.pad_to(SPHINX_HEADER);
         writer.finish()
@@ -51,7 +67,10 @@ impl Header {
         let marked = reader.take(4).ok()? == MARK;
         let (count, next) = (reader.u8().ok()?, reader.u8().ok()?);
         let (number, surb) = (reader.array().ok()?, SurbId::new(reader.array().ok()?));
-        let hop = |_| Some((reader.array().ok()?, Duration::from_nanos(reader.u64().ok()?)));
+        let hop = |_| {
+            let (address, hint) = (reader.array().ok()?, reader.array().ok()?);
+            Some(Stop { address, hint, delay: Duration::from_nanos(reader.u64().ok()?) })
+        };
         let hops = (0..count).map(hop).collect::<Option<_>>()?;
         marked.then_some(Self { number, surb, hops, next })
     }
@@ -103,15 +122,15 @@ pub fn reply(surb: &Surb, plaintext: &[u8]) -> Result<Packet, BuildError> {
     Ok(Packet(bytes.into_boxed_slice()))
 }
 
-/// As [`super::unwrap`], at the hop whose turn it is; `here` is its address.
+/// As [`super::unwrap`], at the hop whose turn it is: `here` is its address, `key` the public half of what it unwraps with.
 ///
 /// # Errors
-/// If this is no model packet, or another hop's.
-pub fn unwrap(here: &[u8; ADDRESS], packet: &Packet) -> Result<Unwrapped, Reject> {
+/// If this is no model packet, or another hop's or key's.
+pub fn unwrap(here: &[u8; ADDRESS], key: &SphinxPublic, packet: &Packet) -> Result<Unwrapped, Reject> {
     let header = Header::decode(packet.as_bytes()).ok_or(Reject::Malformed)?;
     let at = usize::from(header.next);
-    let (address, delay) = header.hops.get(at).copied().ok_or(Reject::Malformed)?;
-    if address != *here {
+    let stop = header.hops.get(at).copied().ok_or(Reject::Malformed)?;
+    if stop.address != *here || stop.hint != hint(key) {
         return Err(Reject::Mac);
     }
     let mut tag = [0; 32];
@@ -120,12 +139,12 @@ pub fn unwrap(here: &[u8; ADDRESS], packet: &Packet) -> Result<Unwrapped, Reject
     hop.fill(header.next);
     let tag = ReplayTag(tag);
     match header.hops.get(at + 1) {
-        Some((next, _)) => {
+        Some(next) => {
             let mut bytes = packet.0.clone();
             if let Some(byte) = bytes.get_mut(NEXT) {
                 *byte = header.next.saturating_add(1);
             }
-            Ok(Unwrapped::Forward { tag, next: *next, delay, packet: Packet(bytes) })
+            Ok(Unwrapped::Forward { tag, next: next.address, delay: stop.delay, packet: Packet(bytes) })
         }
         None => {
             let payload = packet.0.get(SPHINX_HEADER..PACKET).ok_or(Reject::Malformed)?;
@@ -155,8 +174,9 @@ mod tests {
         let (route, _) = route();
         let mut delays = Vec::new();
         for (hop, next) in route.iter().zip(route.iter().skip(1).map(Some).chain([None])) {
-            assert!(unwrap(&[99; 32], &packet).is_err(), "another hop's");
-            match (unwrap(&hop.address, &packet).unwrap(), next) {
+            assert!(unwrap(&[99; 32], &hop.key, &packet).is_err(), "another hop's");
+            assert!(unwrap(&hop.address, &SphinxPublic([9; 32]), &packet).is_err(), "another key's");
+            match (unwrap(&hop.address, &hop.key, &packet).unwrap(), next) {
                 (Unwrapped::Forward { next: to, delay, packet: on, .. }, Some(next)) => {
                     assert_eq!(to, next.address);
                     delays.push(delay);

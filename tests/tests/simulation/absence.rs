@@ -2,14 +2,14 @@
 
 use crate::epochs::{receives, run_epochs, sends_all, small};
 use std::time::Duration;
-use veilpost_lab::simulation::{Setup, Simulation, Who};
+use veilpost_lab::simulation::{Packets, Setup, Simulation, Who};
 use veilpost_pki::Params;
 
 /// Days of 40 minutes, hours of 100 seconds, raw digests for five minutes.
 fn short_days(setup: Setup) -> Setup {
     let second = Duration::from_secs(1);
     let params = Params { day: 2_400 * second, digest_history: 300 * second, ..setup.params };
-    Setup { params, ..setup }
+    Setup { params, packets: Packets::Model, ..setup }
 }
 
 /// A reader goes away, gets six texts, and their writer goes away too; then two days less 500 s pass.

@@ -2,7 +2,7 @@
 
 use super::MINUTE;
 use std::{collections::BTreeSet, time::Duration};
-use veilpost_lab::simulation::{Conduct, Setup, Simulation, Who};
+use veilpost_lab::simulation::{Conduct, Packets, Setup, Simulation, Who};
 
 /// Within this time an entry that drops half of what it is given is left: two minutes of commands, the minute in which their replies may
 /// come, and as much again.
@@ -22,7 +22,8 @@ fn warned(simulation: &mut Simulation, client: usize, words: &str) -> bool {
 
 #[test]
 fn an_entry_that_drops_half_of_what_it_is_given_is_left_within_six_minutes_and_every_text_arrives_once() {
-    let mut simulation = Simulation::new(Setup { seed: 60, entries: 4, loss: 0.001, ..Setup::default() });
+    let mut simulation =
+        Simulation::new(Setup { seed: 60, entries: 4, loss: 0.001, packets: Packets::Model, ..Setup::default() });
     let names = simulation.befriend(0, 1);
     let bad = entry_of(&simulation, 0);
     let begun = simulation.now();
@@ -56,7 +57,8 @@ fn an_entry_that_drops_half_of_what_it_is_given_is_left_within_six_minutes_and_e
 #[test]
 fn a_dead_mix_or_mailbox_makes_no_client_leave_its_entry() {
     for dead in [Who::Relay(0), Who::Mailbox(1)] {
-        let mut simulation = Simulation::new(Setup { seed: 61, entries: 4, loss: 0.01, ..Setup::default() });
+        let mut simulation =
+            Simulation::new(Setup { seed: 61, entries: 4, loss: 0.01, packets: Packets::Model, ..Setup::default() });
         let before: Vec<usize> = (0..2).map(|client| entry_of(&simulation, client)).collect();
         simulation.kill_node(dead, false);
         let until = simulation.now() + 40 * MINUTE;

@@ -4,7 +4,7 @@
 use super::epochs::{SECOND, large};
 use rand::{Rng, seq::IndexedRandom};
 use std::collections::{BTreeMap, BTreeSet};
-use veilpost_lab::simulation::{Nature, Setup, Simulation, Who};
+use veilpost_lab::simulation::{Nature, Packets, Setup, Simulation, Who};
 use veilpost_packet::{
     random::{EngineRng, seeded},
     time::Epoch,
@@ -333,7 +333,7 @@ fn suffer(setup: Setup, calm: u64, last: u64) -> Outcome {
 #[test]
 fn three_hundred_epochs_of_faults_lose_and_repeat_no_message_and_never_make_two_documents() {
     let calm = 290;
-    let outcome = suffer(Setup { mailboxes: 5, clients: 6, ..large(71) }, calm, 365);
+    let outcome = suffer(Setup { mailboxes: 5, clients: 6, packets: Packets::Model, ..large(71) }, calm, 365);
     assert!(outcome.sent > 500 && outcome.failed > 0, "old documents were in use: {outcome:?}");
     assert!(outcome.longest <= 4, "documents are made again as soon as a storm is over: {outcome:?}");
     assert!(outcome.silent <= 10, "messages arrive in every ten epochs: {outcome:?}");
@@ -345,7 +345,7 @@ fn three_hundred_epochs_of_faults_lose_and_repeat_no_message_and_never_make_two_
 
 #[test]
 fn faults_are_the_same_for_one_seed() {
-    let run = |seed| suffer(Setup { clients: 2, ..large(seed) }, 22, 90).trace;
+    let run = |seed| suffer(Setup { clients: 2, packets: Packets::Model, ..large(seed) }, 22, 90).trace;
     let first = run(80);
     assert_eq!(first, run(80));
     assert_ne!(first, run(81));

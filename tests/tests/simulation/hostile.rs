@@ -3,7 +3,7 @@
 use super::epochs::{SECOND, run_epochs, small};
 use std::{collections::BTreeSet, time::Duration};
 use veilpost_client::store::{audits, outbox::OutboxId};
-use veilpost_lab::simulation::{Nature, Setup, Simulation, Who};
+use veilpost_lab::simulation::{Nature, Packets, Setup, Simulation, Who};
 use veilpost_pki::Params;
 
 /// Texts that each of two people sends.
@@ -27,7 +27,7 @@ struct Talk {
 impl Talk {
     /// The mailbox turns bad when they have met, so that no audit of it is missed here.
     fn new(setup: Setup, nature: Nature, words: &'static str) -> Self {
-        let mut simulation = Simulation::new(Setup { clients: 3, mailboxes: 4, ..setup });
+        let mut simulation = Simulation::new(Setup { clients: 3, mailboxes: 4, packets: Packets::Model, ..setup });
         let mut pairs = Vec::new();
         for (one, other) in [(0, 1), (1, 2)] {
             let (theirs, ours) = simulation.befriend(one, other);
@@ -153,7 +153,7 @@ fn a_mailbox_that_answers_nobody_loses_nothing_and_is_noticed_by_the_fourth_audi
 fn patient(seed: u64) -> Setup {
     let setup = small(seed);
     let params = Params { epoch: 1_200 * SECOND, key_grace: 600 * SECOND, ..setup.params };
-    Setup { params, ..setup }
+    Setup { params, packets: Packets::Model, ..setup }
 }
 
 #[test]

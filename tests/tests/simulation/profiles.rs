@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 use veilpost_client::cost;
-use veilpost_lab::simulation::{Setup, Simulation};
+use veilpost_lab::simulation::{Packets, Setup, Simulation};
 use veilpost_packet::profile::Profile;
 use veilpost_pki::Params;
 
 /// Delays of texts between two clients that are otherwise idle, ascending.
 fn delays(profile: Profile, texts: usize, pause: Duration) -> Vec<f64> {
-    let mut simulation = Simulation::new(Setup { seed: 70, ..Setup::default() });
+    let mut simulation = Simulation::new(Setup { seed: 70, packets: Packets::Model, ..Setup::default() });
     let names = simulation.befriend(0, 1);
     for client in 0..2 {
         simulation.disconnect(client);
@@ -35,22 +35,25 @@ fn delays(profile: Profile, texts: usize, pause: Duration) -> Vec<f64> {
     delays
 }
 
-fn as_told(profile: Profile, texts: usize, pause: Duration) {
+/// `within`: how far median and 95th percentile may be from what is told, as shares of it.
+fn as_told(profile: Profile, texts: usize, pause: Duration, within: [f64; 2]) {
     let delays = delays(profile, texts, pause);
     let told = cost::of(&Params::standard(), profile);
     let (median, p95) = (delays[texts / 2], delays[texts * 95 / 100]);
     let near = |found: f64, told: Duration, share: f64| (found / told.as_secs_f64() - 1.0).abs() < share;
-    // A median of so few texts is good to a tenth, a 95th percentile to a quarter.
-    assert!(near(median, told.median, 0.2), "{profile:?}: {median:.1} s, told {told:?}");
-    assert!(near(p95, told.p95, 0.35), "{profile:?}: {p95:.1} s, told {told:?}");
+    println!("{profile:?}: {median:.1} s, 95 %: {p95:.1} s, told {told:?}");
+    assert!(near(median, told.median, within[0]), "{profile:?}: {median:.1} s, told {told:?}");
+    assert!(near(p95, told.p95, within[1]), "{profile:?}: {p95:.1} s, told {told:?}");
 }
 
 #[test]
 fn a_text_of_the_standard_profile_takes_as_long_as_is_told() {
-    as_told(Profile::Standard, 60, Duration::from_secs(60));
+    // A median of so many texts is good to a twentieth, a 95th percentile to a tenth.
+    as_told(Profile::Standard, 200, Duration::from_secs(60), [0.1, 0.2]);
 }
 
 #[test]
 fn a_text_of_the_metered_profile_takes_as_long_as_is_told() {
-    as_told(Profile::Metered, 60, Duration::from_secs(180));
+    // What is told is a tenth too short here: its downlink is nearly full, which no formula of a single queue knows.
+    as_told(Profile::Metered, 120, Duration::from_secs(180), [0.2, 0.35]);
 }

@@ -3,7 +3,7 @@
 //! the beginning of this one.
 
 use crate::epochs::{MS, SECOND, receives};
-use veilpost_lab::simulation::{Conduct, Setup, Simulation, Who};
+use veilpost_lab::simulation::{Conduct, Packets, Setup, Simulation, Who};
 use veilpost_packet::{ids::NodeId, time::Epoch};
 use veilpost_pki::{Document, Params, reliability::WEIGHT};
 
@@ -41,6 +41,7 @@ fn setup(seed: u64) -> Setup {
         entries: 2,
         mailboxes: 2,
         clients: 2,
+        packets: Packets::Model,
         params,
         ..Setup::default()
     }
