@@ -41,7 +41,6 @@ fn as_told(profile: Profile, texts: usize, pause: Duration, within: [f64; 2]) {
     let told = cost::of(&Params::standard(), profile);
     let (median, p95) = (delays[texts / 2], delays[texts * 95 / 100]);
     let near = |found: f64, told: Duration, share: f64| (found / told.as_secs_f64() - 1.0).abs() < share;
-    println!("{profile:?}: {median:.1} s, 95 %: {p95:.1} s, told {told:?}");
     assert!(near(median, told.median, within[0]), "{profile:?}: {median:.1} s, told {told:?}");
     assert!(near(p95, told.p95, within[1]), "{profile:?}: {p95:.1} s, told {told:?}");
 }
