@@ -95,6 +95,15 @@ pub fn ks_two(one: &[f64], other: &[f64]) -> Option<Test> {
     Some(Test { statistic: d, p: kolmogorov(d, n * m / (n + m)) })
 }
 
+/// As [`ks_two`] for samples of one size: their statistic takes few values, so that p-values would not be uniform; a random number
+/// spreads each over its step. `None` for an empty sample or two sizes.
+pub fn ks_two_alike(one: &[f64], other: &[f64], rng: &mut impl RngCore) -> Option<Test> {
+    let Test { statistic, .. } = ks_two(one, other).filter(|_| one.len() == other.len())?;
+    let n = one.len() as f64;
+    let [reached, beyond] = [statistic, statistic + 1.0 / n].map(|d| kolmogorov(d, n / 2.0));
+    Some(Test { statistic, p: beyond + rng.random::<f64>() * (reached - beyond) })
+}
+
 /// One-sample Kolmogorov-Smirnov test against the distribution with this cumulative function. `None` for an empty sample.
 pub fn ks_one(sample: &[f64], cdf: impl Fn(f64) -> f64) -> Option<Test> {
     let sorted = sorted(sample);

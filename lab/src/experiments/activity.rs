@@ -3,16 +3,16 @@
 
 use super::{
     Options, over_seeds,
-    unobservability::{NULL, PValues, WATCH},
+    unobservability::{NULL, WATCH},
 };
 use crate::{
     report::{Expected, Report},
     simulation::Asked,
-    statistics::{ks_two, mean, spread, uniform},
+    statistics::{Samples, ks_two, mean},
     world::{Activity, World, watched},
 };
-use std::collections::BTreeSet;
-use veilpost_packet::{random::seeded, time::Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use veilpost_packet::time::Timestamp;
 
 /// Moments of something that mailboxes see, with the mailbox.
 type Moments = Vec<(Timestamp, usize)>;
@@ -55,47 +55,71 @@ fn additive(world: &World) -> Moments {
     writes
 }
 
-/// One seed: p-values of an idle against a busy world, and writes a minute of both.
-fn one(seed: u64) -> (PValues, [f64; 2]) {
-    let (idle, busy) = (watched(2 * seed, Activity::Idle, WATCH), watched(2 * seed + 1, Activity::Busy, WATCH));
-    let mut rng = seeded([seed as u8 ^ 0x24; 32]);
-    let mut all = PValues::new();
-    let pairs = [
-        ("writes in a tick at a mailbox", commands(&idle, Asked::Put), commands(&busy, Asked::Put)),
-        ("reads in a tick at a mailbox", commands(&idle, Asked::Get), commands(&busy, Asked::Get)),
-        ("loops in a tick at a mailbox", commands(&idle, Asked::Loop), commands(&busy, Asked::Loop)),
-        ("boxes named in a tick's digest", named(&idle), named(&busy)),
-        ("control: real boxes on top of decoys, writes in a tick", commands(&idle, Asked::Put), additive(&busy)),
-    ];
-    for (what, quiet, active) in pairs {
-        let [quiet, active] =
-            [(&idle, quiet), (&busy, active)].map(|(world, moments)| spread(per_tick(world, &moments), &mut rng));
-        if let Some(test) = ks_two(&quiet, &active) {
-            all.entry(what.into()).or_default().push(test.p);
-        }
-    }
-    let minutes = WATCH.as_secs_f64() / 60.0;
-    (all, [&idle, &busy].map(|world| commands(world, Asked::Put).len() as f64 / minutes))
+/// What a world's counts look like: how many, how uneven, how much one tick tells of the next. Counts of one world depend on each
+/// other, as copies follow their boxes; worlds of different seeds do not, so that tests compare worlds.
+fn features(counts: &[u64]) -> [(&'static str, f64); 3] {
+    let values: Vec<f64> = counts.iter().map(|count| *count as f64).collect();
+    let n = values.len().max(2) as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let pairs = values.windows(2).filter_map(|pair| Some((pair.first()? - mean) * (pair.get(1)? - mean)));
+    let following = pairs.sum::<f64>() / (n - 1.0);
+    [
+        ("mean", mean),
+        ("variance over mean", variance / mean.max(1e-9)),
+        ("correlation with the next", following / variance.max(1e-9)),
+    ]
 }
+
+/// Features of one world, by what is counted.
+type Counted = BTreeMap<String, f64>;
+
+fn counted(world: &World) -> Counted {
+    let all = [
+        ("writes in a tick at a mailbox", commands(world, Asked::Put)),
+        ("reads in a tick at a mailbox", commands(world, Asked::Get)),
+        ("loops in a tick at a mailbox", commands(world, Asked::Loop)),
+        ("boxes named in a tick's digest", named(world)),
+        (CONTROL, additive(world)),
+    ];
+    let of = |(what, moments): (&'static str, Moments)| {
+        let features = features(&per_tick(world, &moments));
+        features.map(|(feature, value)| (format!("{what}: {feature}"), value))
+    };
+    all.into_iter().flat_map(of).collect()
+}
+
+const CONTROL: &str = "control: real boxes on top of decoys, writes in a tick";
 
 /// Runs the experiment.
 pub fn run(options: &Options) -> Report {
-    let (mut all, mut rates) = (PValues::new(), [Vec::new(), Vec::new()]);
-    for (p_values, [quiet, active]) in over_seeds(options, one) {
-        p_values.into_iter().for_each(|(what, p)| all.entry(what).or_default().extend(p));
-        rates[0].push(quiet);
-        rates[1].push(active);
-    }
-    let mut report = Report::new("E24", "do mailboxes and digests show whether people write?");
-    for (what, p_values) in all {
-        let expected = if what.starts_with("control") { Expected::Caught(NULL) } else { Expected::NothingSeen(NULL) };
-        if let Some(test) = uniform(&p_values) {
-            report.add(what, "p (uniformity)", test.p, p_values.len(), expected);
+    let worlds = over_seeds(options, |seed| {
+        let [idle, busy] = [(2 * seed, Activity::Idle), (2 * seed + 1, Activity::Busy)];
+        [idle, busy].map(|(seed, activity)| counted(&watched(seed, activity, WATCH)))
+    });
+    let mut both: BTreeMap<String, Samples> = BTreeMap::new();
+    for [idle, busy] in worlds {
+        for (activity, counted) in [(false, idle), (true, busy)] {
+            counted.into_iter().for_each(|(what, value)| both.entry(what).or_default().push(activity, value));
         }
     }
-    for (what, rate) in [("writes of six idle people", &rates[0]), ("writes of six busy people", &rates[1])] {
-        if let Some(rate) = mean(rate) {
-            report.add_interval(what, "a minute", rate, options.seeds, Expected::Known);
+    let mut report = Report::new("E24", "do mailboxes and digests show whether people write?");
+    for (what, samples) in &both {
+        // The control's other features change as they like.
+        let control = what.starts_with("control");
+        if control && !what.ends_with("mean") {
+            continue;
+        }
+        let expected = if control { Expected::Caught(NULL) } else { Expected::NothingSeen(NULL) };
+        if let Some(test) = ks_two(&samples.positive, &samples.negative) {
+            report.add(format!("{what}, busy against idle"), "p", test.p, options.seeds, expected);
+        }
+    }
+    for (what, samples) in both.iter().filter(|(what, _)| what.ends_with(": mean") && !what.starts_with("control")) {
+        for (who, values) in [("idle", &samples.negative), ("busy", &samples.positive)] {
+            if let Some(rate) = mean(values) {
+                report.add_interval(format!("{what}, {who}"), "", rate, options.seeds, Expected::Known);
+            }
         }
     }
     report

@@ -6,7 +6,7 @@ use super::{Options, over_seeds};
 use crate::{
     capture::Capture,
     report::{Expected, Report},
-    statistics::{counts, ks_two, spread, uniform},
+    statistics::{counts, ks_two, ks_two_alike, spread, uniform},
     world::{Activity, ROLES, watched},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -77,7 +77,7 @@ pub fn compare(what: &str, one: &Line, other: &Line, span: (f64, f64), rng: &mut
     let total = counts(one.times.len() as u64, other.times.len() as u64, rng);
     found.push((format!("{what}: frames in all"), total.p));
     let bins = [one, other].map(|line| spread(line.bins(span.0, span.1), rng));
-    if let Some(test) = ks_two(&bins[0], &bins[1]) {
+    if let Some(test) = ks_two_alike(&bins[0], &bins[1], rng) {
         found.push((format!("{what}: frames in 10 s"), test.p));
     }
     found

@@ -39,6 +39,19 @@ fn p_values_of_one_distribution_are_uniform_and_those_of_two_are_not() {
 }
 
 #[test]
+fn p_values_of_small_samples_of_one_size_are_uniform_too() {
+    let mut rng = seeded([5; 32]);
+    let p_values: Vec<f64> = (0..1_000)
+        .map(|_| {
+            let (one, other) = (gaps(&mut rng, 1.0, 90), gaps(&mut rng, 1.0, 90));
+            ks_two_alike(&one, &other, &mut rng).unwrap().p
+        })
+        .collect();
+    assert!(uniform(&p_values).unwrap().p > 0.001, "{:?}", uniform(&p_values));
+    assert_eq!(ks_two_alike(&[1.0], &[1.0, 2.0], &mut rng), None);
+}
+
+#[test]
 fn the_statistic_for_a_higher_rate_is_that_of_the_formula() {
     // LAB 2.12: D = r^(-1/(r-1)) - r^(-r/(r-1)), 0.25 at r = 2.
     let mut rng = seeded([2; 32]);
