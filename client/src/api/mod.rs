@@ -26,5 +26,4 @@ pub mod types;
 pub(crate) use tests::fake;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests;

@@ -1,3 +1,6 @@
+#![cfg(test)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use super::{
     client::{Client, ClientError, escape},
     routes,

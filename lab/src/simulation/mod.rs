@@ -9,7 +9,8 @@
 //! |---|---|
 //! | `council` | authorities |
 //! | `node` | what relays and mailboxes have in common: disk, clock, documents, keys |
-//! | `relays` | mixes, entries, mailboxes |
+//! | `relays` | mixes and entries |
+//! | `mailboxes` | mailboxes |
 //! | `conduct` | mixes and entries that drop, delay, change or repeat packets |
 //! | `hostile` | mailboxes that do not keep their word |
 //! | `ledger` | what passed by that no log may tell |
@@ -22,6 +23,7 @@ mod conduct;
 mod council;
 mod hostile;
 mod ledger;
+mod mailboxes;
 mod node;
 mod packets;
 mod relays;
@@ -35,9 +37,10 @@ pub use watch::{Asked, CommandSight, Sight, Truth, Watch};
 use clients::Client;
 use council::Member;
 use ledger::Ledger;
+use mailboxes::MailboxNode;
 use node::Node;
 use rand::Rng;
-use relays::{MailboxNode, Relay};
+use relays::Relay;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

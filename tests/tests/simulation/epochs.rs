@@ -9,7 +9,7 @@ pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// Short epochs, short delays, and clients that send a packet a second, so that hundreds of epochs take a minute of real time.
-fn hasty() -> Params {
+pub(crate) fn hasty() -> Params {
     Params {
         epoch: 20 * SECOND,
         key_grace: 10 * SECOND,

@@ -2,7 +2,7 @@
 //! flow all the while. Documents of two epochs to come are settled when a mix turns bad in an epoch: that of the next epoch is voted at
 //! the beginning of this one.
 
-use crate::epochs::{MS, SECOND, receives};
+use crate::epochs::{MS, SECOND, hasty, receives};
 use veilpost_lab::simulation::{Conduct, Packets, Setup, Simulation, Who};
 use veilpost_packet::{ids::NodeId, time::Epoch};
 use veilpost_pki::{Document, Params, reliability::WEIGHT};
@@ -13,26 +13,8 @@ const MIX: usize = 0;
 const LATER: u32 = 3;
 
 fn setup(seed: u64) -> Setup {
-    let params = Params {
-        epoch: 60 * SECOND,
-        key_grace: 30 * SECOND,
-        day: 3_600 * SECOND,
-        hop_delay: 100 * MS,
-        reply_floor: 1_000 * MS,
-        send_gap: 2_300 * MS,
-        get_gap: 3_000 * MS,
-        loop_gap: 30 * SECOND,
-        node_loop_gap: 400 * MS,
-        downlink_gap: 350 * MS,
-        catch_up_gap: 200 * MS,
-        catch_up: 10 * SECOND,
-        digest_history: 3_600 * SECOND,
-        hurry: 4,
-        document_life: 8,
-        placement_notice: 3,
-        peer_gap: 250 * MS,
-        ..Params::standard()
-    };
+    let (epoch, key_grace) = (60 * SECOND, 30 * SECOND);
+    let params = Params { epoch, key_grace, reply_floor: 1_000 * MS, node_loop_gap: 400 * MS, ..hasty() };
     Setup {
         seed,
         authorities: 4,
