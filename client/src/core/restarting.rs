@@ -77,8 +77,16 @@ impl Work<'_> {
 
     /// Seals a restart of ours under a new session, and puts it into the next box of the beacon that cannot be written yet.
     pub(super) fn announce_restart(&mut self, contact: ContactId, bundle: &Bundle) -> Result<(), CoreError> {
-        let Some(restart) = restarts::pending(self.tx, contact)? else { return Ok(()) };
+        if restarts::pending(self.tx, contact)?.is_none() {
+            return Ok(());
+        }
         signal::open_session(self.tx, contact, bundle, self.now, self.rng)?;
+        self.seal_restart(contact)
+    }
+
+    /// Seals a restart of ours under the session with the contact.
+    fn seal_restart(&mut self, contact: ContactId) -> Result<(), CoreError> {
+        let Some(restart) = restarts::pending(self.tx, contact)? else { return Ok(()) };
         let content = beacon::restart(&signal::encrypt(self.tx, contact, &restart.message, self.now, self.rng)?);
         if content.len() > BOX_CONTENT_MAX {
             return Err(CoreError::Bug("a restart does not fit a box"));
@@ -116,7 +124,15 @@ impl Work<'_> {
             return Ok(Read::Bad);
         };
         let last = restarts::last(self.tx, contact)?;
-        if sent_at > self.now + self.params.day * CLOCK_DAYS || (sent_at, uuid) < last {
+        if sent_at > self.now + self.params.day * CLOCK_DAYS {
+            return Ok(Read::Good);
+        }
+        if (sent_at, uuid) < last {
+            // It does not know of ours, and as long as it says this in place of its beacons it brings no prekeys: ours goes out under
+            // the session that this one opened, or each would wait for the other for ever.
+            if restarts::pending(self.tx, contact)?.is_some_and(|restart| restart.sealed.is_none()) {
+                self.seal_restart(contact)?;
+            }
             return Ok(Read::Good);
         }
         if (sent_at, uuid) > last {

@@ -42,8 +42,7 @@ fn a_reader_who_was_away_for_thirty_days_loses_nothing_and_the_conversation_goes
 fn receipts_that_were_missed_come_with_the_next_beacon() {
     let mut world = World::befriended(2, 2);
     let id = world.write(0, "Bob", "read while I was away");
-    world.steps(8);
-    assert_eq!(world.state(0, id), State::Stored);
+    world.steps_until_stored(0, id);
     world.online[0] = false;
     world.steps(300);
     assert_eq!(world.read(1).len(), 2);

@@ -113,7 +113,7 @@ fn receipts_are_renewed_like_what_they_receipt_until_their_reader_has_heard_of_t
         successors::kept(connection, stream.id).unwrap()
     };
     let id = world.write(0, "Bob", "read while its writer is away");
-    world.steps(8);
+    world.steps_until_stored(0, id);
     world.online[0] = false;
     (0..2 * world.document.params.box_days - 2).for_each(|_| world.day());
     assert_eq!(world.read(1).len(), 2);

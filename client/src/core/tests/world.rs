@@ -52,7 +52,7 @@ pub(super) struct Mailbox {
     pub(super) boxes: BTreeMap<BoxId, SealedBox>,
     gone: BTreeSet<BoxId>,
     /// What lies or lay under an id, and until when a tombstone says so.
-    taken: BTreeMap<BoxId, (ContentHash, Timestamp)>,
+    taken: BTreeMap<BoxId, (ContentHash, Day)>,
     pub(super) unnamed: Vec<BoxTag>,
     previous: DigestHash,
     history: Vec<(Tick, Vec<u8>)>,
@@ -273,6 +273,18 @@ impl World {
         (0..count).for_each(|_| self.step());
     }
 
+    /// Until a message is stored, and not a step longer: its receipt is still to come.
+    pub(super) fn steps_until_stored(&mut self, person: usize, id: messages::MessageId) {
+        let stored = |world: &Self| world.state(person, id) == messages::State::Stored;
+        for _ in 0..60 {
+            if stored(self) {
+                return;
+            }
+            self.step();
+        }
+        panic!("{:?} and not just stored", self.state(person, id));
+    }
+
     /// Time passes and nobody is online.
     pub(super) fn pass(&mut self, time: Duration) {
         (0..self.people.len()).for_each(|person| self.disconnect(person));
@@ -388,10 +400,9 @@ impl World {
         if sealed.expiry < Day::at(self.now, self.document.params.day) {
             return Some(Told::Refused);
         }
-        let now = self.now;
+        let today = Day::at(self.now, self.document.params.day);
         let taken = |mailbox: &Mailbox| {
-            let there = mailbox.boxes.contains_key(&sealed.id);
-            mailbox.taken.get(&sealed.id).is_some_and(|(other, until)| *other != content && (there || now < *until))
+            mailbox.taken.get(&sealed.id).is_some_and(|(other, until)| *other != content && today <= *until)
         };
         if self.mailboxes.values().any(taken) {
             return Some(Told::Conflict);
@@ -410,9 +421,8 @@ impl World {
             return Some(Told::Pending);
         }
         for holder in of {
-            let until = self.now + self.document.params.day;
             let mailbox = self.mailboxes.get_mut(&holder)?;
-            mailbox.taken.insert(sealed.id, (content, until));
+            mailbox.taken.insert(sealed.id, (content, sealed.expiry));
             mailbox.store(sealed);
         }
         if !held {
