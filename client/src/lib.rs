@@ -6,7 +6,7 @@
 //! | [`signal`] | sessions: PQXDH, triple ratchet, sealed sender without a server, safety numbers |
 //! | [`content`] | what a message carries inside its session |
 //! | [`core`] | the engine: commands and frames in, frames, events and answers out |
-//! | [`traffic`], [`arq`], [`digests`] | its pure parts: Poisson clocks, retransmission, following digests |
+//! | [`traffic`], [`balance`], [`arq`], [`digests`] | its pure parts: Poisson clocks, decoys that give way, retransmission, following digests |
 //! | [`handle`] | the one door to the core |
 //! | [`api`] | the local API: HTTP on a Unix socket |
 //! | [`cli`] | the `veilpost` command |
@@ -15,6 +15,7 @@
 
 pub mod api;
 pub mod arq;
+pub mod balance;
 pub mod cli;
 pub mod content;
 pub mod core;

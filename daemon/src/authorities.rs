@@ -42,6 +42,8 @@ const ANSWER_MAX: usize = 64;
 const FETCHES: usize = 2;
 /// Longest sleep, and longest wait before an authority that failed is tried again.
 const NAP: Duration = Duration::from_secs(30);
+/// Phases before the round from which on a listed node speaks for itself: time for some tries at an authority that is busy.
+const TELLING_PHASES: u32 = 4;
 /// Shortest wait before an authority that failed is tried again; doubled with each failure.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -120,15 +122,16 @@ impl Plan {
         (epoch, now >= self.schedule.round_start(epoch, self.faulty))
     }
 
-    /// Whether to say anything of oneself yet. A node that the newest document lists waits for the last quarter of the epoch before
-    /// the vote, so that what it measured of others is fresh: then what its loops found in one epoch counts in the next but one.
+    /// Whether to say anything of oneself yet. A node that the newest document lists waits until shortly before the round, so that it
+    /// does not speak for one that has died since, and what it measured of others is fresh.
     pub fn may_tell(&self, now: Timestamp, listed: bool) -> bool {
         !listed || now >= self.telling(now)
     }
 
     fn telling(&self, now: Timestamp) -> Timestamp {
         let (due, _) = self.descriptor_due(now);
-        self.schedule.round_start(due, self.faulty) - self.schedule.epoch() / 4
+        let ahead = (self.schedule.phase() * TELLING_PHASES).min(self.schedule.epoch() / 4);
+        self.schedule.round_start(due, self.faulty) - ahead
     }
 
     /// Someone to talk to. `newest`: of the documents here; `publish`: false for a node that leaves.

@@ -328,8 +328,7 @@ impl Authority {
     pub fn handle_time(&mut self, now: Timestamp) {
         let target = self.schedule.target_at(now);
         // A clock that ran ahead and was set back: not for a moment at an epoch's border, where the round is over anyway.
-        let set_back =
-            self.schedule.round_start(self.round.target, self.committee().faulty()) > now + self.schedule.phase();
+        let set_back = target < self.round.target && self.schedule.target_at(now + self.schedule.phase()) == target;
         if target > self.round.target {
             self.end_round();
         }

@@ -1,13 +1,14 @@
 //! When epochs begin, and what authorities do when inside them. Pure arithmetic over network time.
 //!
 //! ```text
-//! epoch e                                                        epoch e+1
-//! |-descriptors-|-vote-|-certify-|-reveal-|-confirm-|-signature-|--publish ...--|   the round for e+1
-//!      1            1       s        1         s          1          the rest       phase lengths; s = max(f, 1)
+//! epoch e                                                                 middle         epoch e+1
+//! |- ... -|-descriptors-|-vote-|-certify-|-reveal-|-confirm-|-signature-|-- publish ... --|   the round for e+1
+//!              1            1       s        1         s          1           half of e       phase lengths; s = max(f, 1)
 //! ```
 //!
-//! Descriptors for epoch e+1 are taken from the vote of the round before on. The first round is held before the genesis, in
-//! epoch 0, which is as long as a round; so a network has a document a few phases after its authorities started.
+//! A round is as late as it can be while its document is there half an epoch ahead: what is said in its vote, who is there above
+//! all, is so as fresh as it can be. Descriptors for epoch e+1 are taken from the vote of the round before on. The first round is held
+//! before the genesis, in epoch 0, which is as long as a round; so a network has a document a few phases after its authorities started.
 
 use crate::signed::AUTHORITIES_MAX;
 use serde::{Deserialize, Serialize};
@@ -113,11 +114,14 @@ impl Schedule {
         Epoch(1 + u64::try_from(now.since(genesis).as_nanos() / self.epoch().as_nanos().max(1)).unwrap_or(u64::MAX - 1))
     }
 
-    /// When the round for an epoch begins: an epoch before it, or just before the genesis.
+    /// When the round for an epoch begins: so that it ends half an epoch before it, or just before the genesis.
     pub fn round_start(&self, target: Epoch, faulty: usize) -> Timestamp {
         match target.0 {
             0 | 1 => self.start(Epoch(1)) - self.phase().saturating_mul(phases(faulty) + 1),
-            epoch => self.start(Epoch(epoch - 1)),
+            epoch => {
+                let before = self.epoch() / 2 + self.phase().saturating_mul(phases(faulty));
+                self.start(Epoch(epoch)) - before.min(self.epoch())
+            }
         }
     }
 

@@ -24,6 +24,7 @@ use std::{
 };
 use veilpost_bench::{Options, Report, Result, Row, median, percentile};
 use veilpost_client::{
+    balance::Balance,
     core::{
         Built, Core, REPLY_DEADLINE,
         watch::{HONEST, WINDOWS, Watch, binomial_tail, critical},
@@ -242,19 +243,38 @@ fn downlinks(report: &Report, days: u32) -> Result<()> {
     Ok(())
 }
 
-/// Boxes in a get clock's queue: own decoys, and files from senders who put as fast as they can.
-fn queue(get: Duration, decoys: Duration, senders: &[Duration], hours: u32, seed: u8) -> (f64, f64) {
+/// A get clock's hour: own decoys, and files from senders who put as fast as they can.
+struct Queue {
+    /// Ticks that ask for a box, of a hundred.
+    load: f64,
+    /// Mean wait of a box in seconds.
+    wait: f64,
+    longest: f64,
+    /// Decoys that gave way, of a hundred.
+    gave_way: f64,
+}
+
+fn queue(get: Duration, decoys: Duration, senders: &[Duration], hours: u32, seed: u8) -> Queue {
     let mut rng = seeded([seed; 32]);
-    let (mut waits, mut boxes) = (0.0, 0u32);
+    let (mut waits, mut boxes, mut ticks, mut longest) = (0.0, 0u32, 0u32, 0);
+    let (mut balance, mut own, mut gave_way) = (Balance::default(), 0u32, 0u32);
     let end = NOW + Duration::from_secs(3_600) * hours;
-    let mut sources: Vec<(Timestamp, Duration)> =
-        senders.iter().chain([&decoys]).map(|gap| (NOW + exponential(&mut rng, *gap), *gap)).collect();
+    let files = senders.iter().map(|gap| (false, *gap));
+    let mut sources: Vec<(Timestamp, bool, Duration)> =
+        files.chain([(true, decoys)]).map(|(decoy, gap)| (NOW + exponential(&mut rng, gap), decoy, gap)).collect();
     let (mut now, mut queue) = (NOW + exponential(&mut rng, get), VecDeque::new());
-    let mut longest: usize = 0;
     while now < end {
-        for (next, gap) in &mut sources {
+        for (next, decoy, gap) in &mut sources {
             while *next <= now {
-                queue.push_back(*next);
+                own += u32::from(*decoy);
+                if *decoy && balance.gives_way() {
+                    gave_way += 1;
+                } else {
+                    queue.push_back(*next);
+                }
+                if !*decoy {
+                    balance.handle_named();
+                }
                 *next = *next + exponential(&mut rng, *gap);
             }
         }
@@ -263,9 +283,16 @@ fn queue(get: Duration, decoys: Duration, senders: &[Duration], hours: u32, seed
             waits += now.since(come).as_secs_f64();
             boxes += 1;
         }
+        ticks += 1;
         now = now + exponential(&mut rng, get);
     }
-    (waits / f64::from(boxes.max(1)), longest as f64)
+    let share = |part: u32, of: u32| f64::from(part) / f64::from(of.max(1));
+    Queue {
+        load: 100.0 * share(boxes, ticks),
+        wait: waits / f64::from(boxes.max(1)),
+        longest: longest as f64,
+        gave_way: 100.0 * share(gave_way, own),
+    }
 }
 
 fn files(report: &Report, seeds: u8) {
@@ -280,13 +307,13 @@ fn files(report: &Report, seeds: u8) {
             ("one file, standard sender", vec![standard.put_gap()]),
         ];
         for (name, senders) in cases {
-            let come: f64 = senders.iter().chain([&own.put_gap()]).map(|gap| 1.0 / gap.as_secs_f64()).sum();
-            rows.push(Row::new(format!("{name}: load"), 100.0 * come * own.get_gap.as_secs_f64(), "%"));
-            let runs: Vec<(f64, f64)> =
+            let runs: Vec<Queue> =
                 (0..seeds).map(|seed| queue(own.get_gap, own.put_gap(), &senders, 1, seed)).collect();
-            let mean = |of: fn(&(f64, f64)) -> f64| runs.iter().map(of).sum::<f64>() / f64::from(seeds);
-            rows.push(Row::new(format!("{name}: wait of a box, mean over an hour"), mean(|run| run.0), "s"));
-            rows.push(Row::new(format!("{name}: longest queue of the hour"), mean(|run| run.1), "boxes"));
+            let mean = |of: fn(&Queue) -> f64| runs.iter().map(of).sum::<f64>() / f64::from(seeds);
+            rows.push(Row::new(format!("{name}: load"), mean(|run| run.load), "%"));
+            rows.push(Row::new(format!("{name}: decoys that give way"), mean(|run| run.gave_way), "%"));
+            rows.push(Row::new(format!("{name}: wait of a box, mean over an hour"), mean(|run| run.wait), "s"));
+            rows.push(Row::new(format!("{name}: longest queue of the hour"), mean(|run| run.longest), "boxes"));
         }
         report.print(&format!("the get clock of a {} client", profile.name()), &rows);
     }

@@ -68,6 +68,7 @@ pub use types::{Answer, CoreError, Counters, Session, Status, Ticket};
 pub use work::Event;
 
 use crate::{
+    balance::Balance,
     digests::DigestTracker,
     guards::Guards,
     sets::SetTracker,
@@ -134,6 +135,7 @@ pub struct Core {
     files: Vec<StreamId>,
     decoys: Option<StreamId>,
     fetches: BTreeMap<FetchKey, Fetch>,
+    balance: Balance,
     expected: BTreeMap<BoxTag, Vec<FetchKey>>,
     watched: BTreeMap<StreamId, u64>,
     tracker: DigestTracker,
@@ -200,6 +202,7 @@ impl Core {
             files,
             decoys: None,
             fetches: BTreeMap::new(),
+            balance: Balance::default(),
             expected: BTreeMap::new(),
             watched: BTreeMap::new(),
             tracker,

@@ -226,12 +226,21 @@ impl Core {
     fn keep_hits(&mut self, now: Timestamp, hits: &[(BoxTag, FetchKey)], late: Option<Pace>) -> Result<(), CoreError> {
         let known: Vec<(FetchKey, Option<Fetch>)> =
             hits.iter().map(|(_, key)| (*key, self.fetches.get(key).cloned())).collect();
+        let mut balance = self.balance;
         let fetches = self.transaction(now, |work| {
             let mut fetches = Vec::new();
             for (key, known) in known {
                 let wait = late.map_or(Duration::ZERO, |pace| late_wait(work.rng, pace));
+                let decoy = streams::by_id(work.tx, key.stream).is_ok_and(|row| row.kind == StreamKind::Decoys);
+                if !decoy {
+                    balance.handle_named();
+                }
                 let fetch = match known {
                     Some(mut fetch) => {
+                        // One that is read late anyhow, or that comes with many others after an absence, has no place to give.
+                        if decoy && fetch.absence.is_zero() && late.is_none() && balance.gives_way() {
+                            fetch.absence = work.draw_absence();
+                        }
                         fetch.due = Some(now + fetch.absence + wait);
                         fetch.seen = Some(now);
                         streams::set_seen(work.tx, key, now, now + fetch.absence + wait)?;
@@ -253,6 +262,7 @@ impl Core {
             work.effects.moved.retain(|id| streams::by_id(tx, *id).is_ok_and(|row| row.kind != StreamKind::Decoys));
             Ok(fetches)
         })?;
+        self.balance = balance;
         fetches.into_iter().for_each(|fetch| self.take_fetch(fetch));
         Ok(())
     }

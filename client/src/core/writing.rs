@@ -206,6 +206,9 @@ impl Core {
         self.preparing.remove(&Preparing::Put(id));
         let Some(outgoing) = self.outbox.get(&id) else { return Ok(()) };
         let mut retry = outgoing.retry;
+        if retry.is_fresh() && outgoing.kind != StreamKind::Decoys {
+            self.balance.handle_written();
+        }
         retry.handle_sent(now, &mut self.rng, pace);
         let forget = retry.is_finished() && outgoing.is_forgettable() && !self.audits.contains_key(&id);
         self.store.transaction(|tx| if forget { outbox::remove(tx, id) } else { outbox::set_retry(tx, id, &retry) })?;
@@ -296,12 +299,12 @@ impl Work<'_> {
         let expected = expected.map_err(|_| CoreError::Bug("a stream of our own has no key"))?;
         let sealed = self.seal_box(stream, StreamKind::Decoys, BoxUse { class, message: None, kept }, &[])?;
         let late = one_in(self.rng, DECOY_ODDITY);
-        let absence = log_uniform(self.rng, ABSENCE_MIN, ABSENCE_MAX);
+        let absence = self.draw_absence();
         let fetch = Fetch {
             key: FetchKey { stream, index: expected.index },
             id: expected.id,
             ack_secret: expected.ack_secret,
-            absence: if late { self.params.hurry(absence) } else { Duration::ZERO },
+            absence: if late { absence } else { Duration::ZERO },
             unacked,
             seen: None,
             due: None,
@@ -310,6 +313,11 @@ impl Work<'_> {
         };
         streams::push_fetch(self.tx, &fetch)?;
         Ok((stream, sealed.id, fetch))
+    }
+
+    /// After how long a decoy is read whose reader seems to be away.
+    pub(super) fn draw_absence(&mut self) -> Duration {
+        self.params.hurry(log_uniform(self.rng, ABSENCE_MIN, ABSENCE_MAX))
     }
 
     /// The invitation's answer lost the race, or nobody takes it.

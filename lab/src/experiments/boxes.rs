@@ -4,7 +4,9 @@
 //!
 //! Nobody is ever away in this world. One decoy in 16 imitates a reader who is, and one in 16 is never acknowledged: boxes that are
 //! read late, or not acknowledged, are decoys here. What these would be in a network whose people come and go is not this
-//! experiment's; so ages and the like are compared among boxes that were read soon, and the shares of the others are printed.
+//! experiment's; so ages and the like are compared among boxes that were read soon, and the shares of the others are printed. Decoys
+//! that give way to what their owner reads are read late too: in this world of six, one of whom reads a file, that is many; what it
+//! tells of all people together is printed as the share of boxes named while the file moves and of others.
 
 use super::{Options, over_seeds};
 use crate::{
@@ -34,6 +36,17 @@ struct Life {
     named: Option<Timestamp>,
 }
 
+impl Life {
+    /// From its naming to its first reading, in seconds.
+    fn age(&self) -> Option<f64> {
+        Some(self.gets.first()?.since(self.named?).as_secs_f64())
+    }
+
+    fn is_read_soon(&self) -> bool {
+        self.age().is_some_and(|age| age <= SOON)
+    }
+}
+
 fn lives(world: &World) -> BTreeMap<BoxId, Life> {
     let mut lives: BTreeMap<BoxId, Life> = BTreeMap::new();
     for command in &world.watch.commands {
@@ -56,8 +69,7 @@ fn lives(world: &World) -> BTreeMap<BoxId, Life> {
 /// A box's figures, by name; what did not happen has none.
 fn figures(life: &Life, overtaken: Option<f64>) -> Vec<(&'static str, f64)> {
     let after = |from: Option<&Timestamp>, to: Option<&Timestamp>| Some(to?.since(*from?).as_secs_f64());
-    let age = after(life.named.as_ref(), life.gets.first());
-    let soon = age.is_some_and(|age| age <= SOON);
+    let soon = life.is_read_soon();
     let mut figures = vec![
         (LATE, Some(f64::from(u8::from(!soon)))),
         (UNACKNOWLEDGED, Some(f64::from(u8::from(life.acks.is_empty())))),
@@ -66,7 +78,7 @@ fn figures(life: &Life, overtaken: Option<f64>) -> Vec<(&'static str, f64)> {
     ];
     if soon {
         figures.extend([
-            ("age when it is first read", age),
+            ("age when it is first read", life.age()),
             ("times it is read", Some(life.gets.len() as f64)),
             ("time to its second reading", after(life.gets.first(), life.gets.get(1))),
             ("time from reading to acknowledgement", after(life.gets.first(), life.acks.first())),
@@ -77,6 +89,8 @@ fn figures(life: &Life, overtaken: Option<f64>) -> Vec<(&'static str, f64)> {
 }
 
 const LATE: &str = "read late or never";
+const LATE_BESIDE: &str = "read late or never, named while a file moves";
+const LATE_ELSE: &str = "read late or never, named at other times";
 const UNACKNOWLEDGED: &str = "never acknowledged";
 
 /// What a box is for.
@@ -97,10 +111,11 @@ impl Kind {
     }
 }
 
-/// How many boxes named later were read sooner, less those named sooner and read later, among the fifty neighbours each way.
+/// How many boxes named later were read sooner, less those named sooner and read later, among the fifty neighbours each way: of
+/// boxes that were read soon. How many are not is a figure of its own.
 fn overtaken(lives: &BTreeMap<BoxId, Life>) -> BTreeMap<BoxId, f64> {
     const NEIGHBOURS: usize = 50;
-    let read = |life: &Life| Some((life.named?, *life.gets.first()?));
+    let read = |life: &Life| Some((life.named?, *life.gets.first().filter(|_| life.is_read_soon())?));
     let mut order: Vec<_> =
         lives.iter().filter_map(|(id, life)| read(life).map(|(named, got)| (named, got, *id))).collect();
     order.sort_unstable();
@@ -119,7 +134,16 @@ fn one(seed: u64) -> Samples {
     let lives = lives(&world);
     let overtaken = overtaken(&lives);
     let mut samples = Samples::new();
+    let of_file = |(id, life): (&BoxId, &Life)| {
+        world.watch.truth.get(id).filter(|truth| Kind::of(**truth) == Kind::File).and(life.named)
+    };
+    let moves = (lives.iter().filter_map(of_file).min(), lives.iter().filter_map(of_file).max());
     for (id, life) in &lives {
+        if let (Some(named), (Some(first), Some(last))) = (life.named, moves) {
+            let what = if (first..=last).contains(&named) { LATE_BESIDE } else { LATE_ELSE };
+            let late = f64::from(u8::from(!life.is_read_soon()));
+            samples.entry(what).or_default().entry(Kind::Decoy).or_default().push(late);
+        }
         let Some(truth) = world.watch.truth.get(id) else { continue };
         for (what, value) in figures(life, overtaken.get(id).copied()) {
             samples.entry(what).or_default().entry(Kind::of(*truth)).or_default().push(value);
@@ -140,11 +164,12 @@ pub fn run(options: &Options) -> Report {
     let mut report = Report::new("E25", "does a box's life at the mailboxes show whether it is real?");
     for (what, kinds) in &all {
         let Some(decoys) = kinds.get(&Kind::Decoy) else { continue };
-        if [LATE, UNACKNOWLEDGED].contains(what) {
+        if [LATE, LATE_BESIDE, LATE_ELSE, UNACKNOWLEDGED].contains(what) {
             for (kind, values) in kinds {
                 let hits = values.iter().filter(|value| **value > 0.0).count();
                 let share = share(hits as u64, values.len() as u64);
-                report.add_interval(format!("{what}: {kind:?}"), "of all", share, values.len(), Expected::Known);
+                let of = if [LATE_BESIDE, LATE_ELSE].contains(what) { "all boxes".into() } else { format!("{kind:?}") };
+                report.add_interval(format!("{what}: {of}"), "of all", share, values.len(), Expected::Known);
             }
             continue;
         }

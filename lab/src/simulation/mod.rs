@@ -83,6 +83,8 @@ pub struct Setup {
     pub loss: f64,
     /// Mean of the exponential latency of a link.
     pub latency: Duration,
+    /// Length of a phase of the authorities' rounds. Without one a round takes half of an epoch, the longest that it may.
+    pub phase: Option<Duration>,
     /// Bytes of boxes that a mailbox takes.
     pub quota_bytes: u64,
     /// Clients that an entry serves at once.
@@ -106,6 +108,7 @@ impl Default for Setup {
             clients: 2,
             loss: 0.0,
             latency: Duration::from_millis(20),
+            phase: None,
             quota_bytes: 1 << 30,
             sessions: Limits::default().sessions,
             packets: Packets::Real,
@@ -534,7 +537,8 @@ impl Simulation {
 fn network_file(setup: &Setup, members: &[Member]) -> NetworkFile {
     let epoch_ms = setup.params.epoch.as_millis() as u64;
     let phases = u64::from(4 + 2 * relay_steps(setup.faulty));
-    let schedule = Schedule { genesis: GENESIS, epoch_ms, phase_ms: epoch_ms / 2 / phases };
+    let phase_ms = setup.phase.map_or(epoch_ms / 2 / phases, |phase| phase.as_millis() as u64);
+    let schedule = Schedule { genesis: GENESIS, epoch_ms, phase_ms };
     schedule.check(setup.faulty).expect("the setup's epochs have room for a round");
     let authority = |member: &Member| {
         let id = member.id;
