@@ -232,13 +232,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_moment_lies_in_the_phase_that_began_last(after in 0u64..40_000_000, faulty in 0usize..10) {
+        fn every_moment_of_a_round_lies_in_the_phase_that_began_last(after in 0u64..40_000_000, faulty in 0usize..3, phase_ms in 200u64..225_000) {
+            let schedule = Schedule { phase_ms, ..HOURLY };
             let now = Timestamp::from_secs(1_000_000) + Duration::from_millis(after);
-            let target = HOURLY.target_at(now);
-            let phase = HOURLY.phase_at(target, now, faulty).expect("the round is on");
-            prop_assert!(HOURLY.phase_start(target, phase, faulty) <= now);
-            prop_assert!(HOURLY.next_phase(target, now, faulty) > now);
-            prop_assert!(HOURLY.next_phase(target, now, faulty) <= HOURLY.start(target));
+            let target = schedule.target_at(now);
+            match schedule.phase_at(target, now, faulty) {
+                Some(phase) => prop_assert!(schedule.phase_start(target, phase, faulty) <= now),
+                None => prop_assert!(now < schedule.round_start(target, faulty)),
+            }
+            prop_assert!(schedule.next_phase(target, now, faulty) > now);
+            prop_assert!(schedule.next_phase(target, now, faulty) <= schedule.start(target));
+            prop_assert_eq!(schedule.phase_start(target, Phase::Publish, faulty) + schedule.epoch() / 2, schedule.start(target));
         }
     }
 }
