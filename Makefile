@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
-.PHONY: help demo test lint bench deps
+.PHONY: help demo test test-processes test-engines lint bench deps
 
 help:
 	@echo 'make demo   bring a network up on loopback; Alice and Bob exchange texts and a file while a mailbox dies'
@@ -35,10 +35,17 @@ demo: deps
 	@$(CARGO) build --workspace --quiet
 	@$(TARGET)/debug/veilpost-demo
 
-# The programs first: whole-network tests start them.
+# The programs first: whole-network tests start them. Networks of real processes wait most of the time, one after the other; all
+# other tests compute beside them, at a lower priority. Every test is in exactly one of the two.
 test: deps
 	$(CARGO) build --workspace --all-targets
-	$(CARGO) test --workspace
+	$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=line test-processes test-engines
+
+test-processes:
+	$(CARGO) test --workspace --no-fail-fast -- real_processes::
+
+test-engines:
+	nice -n 10 $(CARGO) test --workspace --no-fail-fast -- --skip real_processes::
 
 lint: deps
 	$(CARGO) fmt --all --check
