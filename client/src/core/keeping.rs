@@ -5,7 +5,7 @@
 //!          sent ---------> renewed -------> renewed -------> failed: "not fetched within six weeks"
 //! ```
 //! A renewal is the same box under a later expiry. It is due at a random instant of the last two days before the box's expiry
-//! day, whatever else happens, and leaves in upkeep ticks like a copy, 1 + G times. So that a box which is renewed does not
+//! day, whatever else happens, and leaves in upkeep ticks like a copy, 2 + G times. So that a box which is renewed does not
 //! show that a person wrote it, one unacknowledged decoy in sixteen is renewed alike and given up at the same age.
 
 use super::{CoreError, work::Work};

@@ -1,6 +1,8 @@
 //! E19: does a lost reply show whose box it was? An entry drops all that comes for one client in the seconds after some box was
-//! written at a mailbox of its accomplice, who counts how often that box is written again. Precision is chance if copies do not
-//! depend on what was answered. Positive control: a client that writes again what was not answered, and nothing else.
+//! written, and all mailboxes, its accomplices, count how often that box is written again. Precision is chance if copies do not depend on
+//! what was answered. Whoever drops the answers to both sendings of a box makes its writer send it once more, as nobody has
+//! stored it as far as the writer knows: that is measured beside it. Positive control: a client that writes again what was not
+//! answered, and nothing else.
 
 use super::{Options, over_seeds};
 use crate::{
@@ -25,17 +27,19 @@ const AFTER: Duration = Duration::from_secs(40 * 60);
 const PAUSE: Duration = Duration::from_secs(20);
 /// How long the entry drops what comes: T0, four hops and a mailbox's own delay take longer in one of a thousand cases.
 const DROPPED: Duration = Duration::from_secs(10);
-/// The mailbox that is the entry's accomplice.
-const ACCOMPLICE: usize = 0;
 /// An area this far from one half is a leak.
 const LEAK: f64 = 0.05;
 
-/// A box that was written at the accomplice while the entry dropped what came for a client.
+/// A box that was written while the entry dropped what came for a client.
 struct Trial {
     id: BoxId,
     at: Timestamp,
+    client: usize,
     /// The box was that client's.
     hit: bool,
+    /// The entry drops again when the box is written again.
+    twice: bool,
+    dropped_again: bool,
 }
 
 struct Adversary {
@@ -53,22 +57,29 @@ impl Adversary {
         let Some(watch) = simulation.watched() else { return };
         let new: Vec<_> = watch.commands.iter().skip(self.looked).copied().collect();
         self.looked += new.len();
-        let written = new.iter().filter(|command| command.asked == Asked::Put);
-        let fresh: Vec<_> =
-            written.filter_map(|put| Some((put.id?, put.mailbox))).filter(|(id, _)| self.known.insert(*id)).collect();
-        let writer = |id: &BoxId| Some(watch.truth.get(id)?.writer);
-        let here = fresh.iter().find_map(|(id, mailbox)| Some((*id, writer(id)?)).filter(|_| *mailbox == ACCOMPLICE));
-        let Some((id, writer)) = here.filter(|_| now >= self.next) else { return };
-        let hit = self.rng.random_bool(0.5);
+        let written: Vec<BoxId> =
+            new.iter().filter(|command| command.asked == Asked::Put).filter_map(|put| put.id).collect();
+        let fresh =
+            written.iter().filter(|id| self.known.insert(**id)).find_map(|id| Some((*id, watch.truth.get(id)?)));
+        let fresh = fresh.map(|(id, truth)| (id, truth.writer));
+        for trial in self.trials.iter_mut().filter(|trial| trial.twice && !trial.dropped_again) {
+            if now > trial.at && written.contains(&trial.id) {
+                trial.dropped_again = true;
+                simulation.drop_replies(trial.client, now + DROPPED);
+            }
+        }
+        let Some((id, writer)) = fresh.filter(|_| now >= self.next) else { return };
+        let (hit, twice) = (self.rng.random_bool(0.5), self.rng.random_bool(0.5));
         let others = (writer + self.rng.random_range(1..ROLES.len())) % ROLES.len();
-        simulation.drop_replies(if hit { writer } else { others }, now + DROPPED);
-        self.trials.push(Trial { id, at: now, hit });
+        let client = if hit { writer } else { others };
+        simulation.drop_replies(client, now + DROPPED);
+        self.trials.push(Trial { id, at: now, client, hit, twice, dropped_again: false });
         self.next = now + PAUSE;
     }
 }
 
-/// How often each trial's box was written again at the accomplice.
-fn one(seed: u64) -> Samples {
+/// How often each trial's box was written again, after one drop and after two.
+fn one(seed: u64) -> [Samples; 2] {
     let mut seed_bytes = [0x19; 32];
     seed_bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let (rng, next, known) = (seeded(seed_bytes), Timestamp::ZERO, BTreeSet::new());
@@ -80,16 +91,18 @@ fn one(seed: u64) -> Samples {
             adversary.act(simulation);
         }
     });
-    let mut again = Samples::default();
+    let mut again = <[Samples; 2]>::default();
     for trial in &adversary.trials {
-        again.push(trial.hit, written_again(&world.watch, trial) as f64);
+        let [once, twice] = &mut again;
+        let samples = if trial.twice { twice } else { once };
+        samples.push(trial.hit, written_again(&world.watch, trial) as f64);
     }
     again
 }
 
 fn written_again(watch: &Watch, trial: &Trial) -> usize {
     let again = |seen: &&crate::simulation::CommandSight| {
-        seen.asked == Asked::Put && seen.id == Some(trial.id) && seen.mailbox == ACCOMPLICE && seen.at > trial.at
+        seen.asked == Asked::Put && seen.id == Some(trial.id) && seen.at > trial.at
     };
     watch.commands.iter().filter(again).count()
 }
@@ -106,14 +119,22 @@ fn control(trials: usize, rng: &mut EngineRng) -> Samples {
 
 /// Runs the experiment.
 pub fn run(options: &Options) -> Report {
-    let mut again = Samples::default();
-    over_seeds(options, one).into_iter().for_each(|found| again.append(found));
-    let mut report = Report::new("E19", "does a dropped reply show whose box it was?");
-    if let Some(area) = again.auc() {
-        let chance = Expected::Within(0.5 - LEAK, 0.5 + LEAK);
-        report.add_interval("boxes written again after a drop", "AUC", area, again.len(), chance);
+    let (mut once, mut twice) = (Samples::default(), Samples::default());
+    for [after_one, after_two] in over_seeds(options, one) {
+        once.append(after_one);
+        twice.append(after_two);
     }
-    let control = control(again.positive.len(), &mut seeded([0x19; 32]));
+    let mut report = Report::new("E19", "does a dropped reply show whose box it was?");
+    let chance = Expected::Within(0.5 - LEAK, 0.5 + LEAK);
+    for (what, samples, expected) in [
+        ("boxes written again after one drop", &once, chance),
+        ("the same after a drop at each of two sendings", &twice, Expected::Known),
+    ] {
+        if let Some(area) = samples.auc() {
+            report.add_interval(what, "AUC", area, samples.len(), expected);
+        }
+    }
+    let control = control(once.positive.len(), &mut seeded([0x19; 32]));
     if let Some(area) = control.auc() {
         let what = "control: writes again what was not answered";
         report.add_interval(what, "AUC", area, control.len(), Expected::AtLeast(0.9));
