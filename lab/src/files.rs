@@ -34,9 +34,18 @@ use toml::Table;
 
 /// The files that ship.
 const SHIPPED: &[&str] = &[
+    include_str!("../experiments/E1.toml"),
     include_str!("../experiments/E2.toml"),
     include_str!("../experiments/E3.toml"),
+    include_str!("../experiments/E4.toml"),
+    include_str!("../experiments/E5.toml"),
+    include_str!("../experiments/E6.toml"),
+    include_str!("../experiments/E7.toml"),
     include_str!("../experiments/E8.toml"),
+    include_str!("../experiments/E9.toml"),
+    include_str!("../experiments/E10.toml"),
+    include_str!("../experiments/E11.toml"),
+    include_str!("../experiments/E23.toml"),
 ];
 
 /// An experiment from a file, checked: its kind and all parameters exist and are possible.

@@ -34,7 +34,7 @@ pub(super) struct Arguments {
 
 /// An experiment, wherever it stands.
 enum Any {
-    File(Experiment),
+    File(Box<Experiment>),
     Code(&'static experiments::Experiment),
 }
 
@@ -74,7 +74,7 @@ impl Any {
 }
 
 fn all() -> Vec<Any> {
-    let mut all: Vec<Any> = files::shipped().into_iter().map(Any::File).collect();
+    let mut all: Vec<Any> = files::shipped().into_iter().map(|experiment| Any::File(Box::new(experiment))).collect();
     all.extend(experiments::ALL.iter().map(Any::Code));
     all.sort_by_key(Any::number);
     all
@@ -83,8 +83,8 @@ fn all() -> Vec<Any> {
 pub(super) fn list() {
     for any in all() {
         match &any {
-            Any::File(Experiment { id, title, kind, .. }) => println!("{id:4} {title} ({kind})"),
-            Any::Code(experiments::Experiment { id, title, seeds, .. }) => println!("{id:4} {title} ({seeds} seeds)"),
+            Any::File(file) => println!("{:4} {} ({}, {} cases)", file.id, file.title, file.kind, file.cases()),
+            Any::Code(code) => println!("{:4} {} ({} seeds)", code.id, code.title, code.seeds),
         }
     }
 }
@@ -94,7 +94,8 @@ pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<bool, Imposs
     for file in &arguments.file {
         let named = |reason: String| Impossible(format!("{}: {reason}", file.display()));
         let text = std::fs::read_to_string(file).map_err(|error| named(error.to_string()))?;
-        chosen.push(Any::File(Experiment::parse(&text).map_err(|reason| named(reason.to_string()))?));
+        let experiment = Experiment::parse(&text).map_err(|reason| named(reason.to_string()))?;
+        chosen.push(Any::File(Box::new(experiment)));
     }
     for name in &arguments.experiments {
         let found = all().into_iter().find(|any| any.id().eq_ignore_ascii_case(name));

@@ -32,7 +32,7 @@ pub(super) const SENDERS: NodeId = NodeId([0xfe; KEY]);
 pub(super) const RECEIVERS: NodeId = NodeId([0xff; KEY]);
 
 /// The id of a mix: its number in front, so that comparing two ends early.
-pub(super) fn id(mix: usize) -> NodeId {
+pub(crate) fn id(mix: usize) -> NodeId {
     let mut id = [0; KEY];
     for (byte, number) in id.iter_mut().zip((mix as u64 + 1).to_be_bytes()) {
         *byte = number;

@@ -21,6 +21,8 @@ mod trips;
 pub mod view;
 
 pub use mixes::START;
+pub(crate) use mixes::{ENTRY, MAILBOX, document, id as mix_id};
+pub(crate) use setup::WIDTH_MAX;
 pub use setup::{Dummies, LAYERS_MAX, Setup};
 pub use source::{Injection, Poisson};
 

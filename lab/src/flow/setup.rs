@@ -10,7 +10,7 @@ use veilpost_packet::random::EngineRng;
 /// Layers at most.
 pub const LAYERS_MAX: usize = 20;
 /// Mixes of one layer at most.
-const WIDTH_MAX: usize = 1_000;
+pub(crate) const WIDTH_MAX: usize = 1_000;
 /// Mean delays that network documents allow, in seconds.
 const HOP_DELAYS: (f64, f64) = (0.001, 3_600.0);
 

@@ -4,10 +4,20 @@
 //! To add one: a struct with defaults that implements [`Measure`], and a line for it in [`Kind`] and in each function below it.
 
 mod entropy;
+mod likelihood;
+mod matching;
+mod pairing;
 mod routes;
+mod single_mix;
+mod sticky;
 
 pub use entropy::Entropy;
+pub use likelihood::Likelihood;
+pub use matching::Matching;
+pub use pairing::Pairing;
 pub use routes::Routes;
+pub use single_mix::SingleMix;
+pub use sticky::Sticky;
 
 use crate::{
     experiments::{Options, over_seeds},
@@ -75,17 +85,49 @@ pub trait Measure {
 pub enum Kind {
     /// Among how many packets a packet hides from who watches all links and has some mixes.
     #[command(
-        after_help = "Example:\n  veilpost-lab entropy --rate 5000 --layers 3 --width 10 --delay-per-hop 0.2667 \
-        --corrupt 0.1 --targets 500 --json"
+        after_help = "Example, with a mean delay of 0.2667 s at each mix:\n  veilpost-lab entropy --rate 5000 --layers 3 \
+        --width 10 --delay-per-hop 0.2667 --corrupt 0.1 --targets 500 --json"
     )]
     Entropy(Entropy),
+    /// How well two senders' packets are told apart in the last layer.
+    #[command(
+        after_help = "Example, with 2 packets a second of each sender:\n  veilpost-lab likelihood --senders 100 --rate 2 --layers 3 \
+        --width 3 --delay-per-hop 1 --json"
+    )]
+    Likelihood(Likelihood),
+    /// How well flows that leave the network are matched with those that came in.
+    #[command(
+        after_help = "Example, with a mean delay of 20 ms at each mix:\n  veilpost-lab matching --flows 150 --observations 100 \
+        --cover true --delay-per-hop 0.02 --json"
+    )]
+    Matching(Matching),
+    /// How much better than a coin \"first in, first out\" is for two users' packets.
+    #[command(
+        after_help = "Example, with a packet each 10 s and a mean delay of 1 s:\n  veilpost-lab pairing --user-rate 0.1 \
+        --delay-per-hop 1 --layers 3 --json"
+    )]
+    Pairing(Pairing),
     /// How likely a route is that has corrupt mixes alone.
-    #[command(after_help = "Example:\n  veilpost-lab routes --nodes 100 --corrupt 20 --layers 4 --packets 1000 --json")]
+    #[command(
+        after_help = "Example, with 20 corrupt mixes of 100 in 4 layers:\n  veilpost-lab routes --nodes 100 --corrupt 20 \
+        --layers 4 --packets 1000 --json"
+    )]
     Routes(Routes),
+    /// Among how many packets a departure from one mix hides.
+    #[command(
+        after_help = "Example, with 10 packets during a mean delay:\n  veilpost-lab single-mix --ratio 10 --departures 100000 --json"
+    )]
+    SingleMix(SingleMix),
+    /// How many clients ever take a route of corrupt mixes alone.
+    #[command(
+        after_help = "Example, with one route in ten through a corrupt mix in each layer:\n  veilpost-lab sticky --corrupt 0.1 \
+        --width 30 --sticky true --packets 20000 --json"
+    )]
+    Sticky(Sticky),
 }
 
 /// Names of all kinds, as files and the command line write them.
-pub const KINDS: [&str; 2] = ["entropy", "routes"];
+pub const KINDS: [&str; 7] = ["entropy", "likelihood", "matching", "pairing", "routes", "single-mix", "sticky"];
 
 impl Kind {
     /// A kind with these parameters, and defaults for all others; checked.
@@ -95,7 +137,12 @@ impl Kind {
     pub fn new(kind: &str, parameters: Table) -> Result<Self, Impossible> {
         let kind = match kind {
             "entropy" => Self::Entropy(read(parameters)?),
+            "likelihood" => Self::Likelihood(read(parameters)?),
+            "matching" => Self::Matching(read(parameters)?),
+            "pairing" => Self::Pairing(read(parameters)?),
             "routes" => Self::Routes(read(parameters)?),
+            "single-mix" => Self::SingleMix(read(parameters)?),
+            "sticky" => Self::Sticky(read(parameters)?),
             _ => {
                 return Err(Impossible(format!("there is no kind `{kind}`; there are {}", KINDS.join(", "))));
             }
@@ -107,7 +154,12 @@ impl Kind {
     fn measure(&self) -> &dyn Measure {
         match self {
             Self::Entropy(measure) => measure,
+            Self::Likelihood(measure) => measure,
+            Self::Matching(measure) => measure,
+            Self::Pairing(measure) => measure,
             Self::Routes(measure) => measure,
+            Self::SingleMix(measure) => measure,
+            Self::Sticky(measure) => measure,
         }
     }
 }

@@ -55,8 +55,8 @@ fn with_every_mix_corrupt_nothing_hides_and_with_lost_frames_mass_is_missing() {
     let small = "rate = 100\nlayers = 2\nwidth = 2\ndelay_per_hop = 0.1\ntargets = 10\n";
     let figures = measure("entropy", &format!("{small}corrupt = 1"));
     assert_eq!((figure(&figures, "mean_bits"), figure(&figures, "mass_delivered")), (0.0, 1.0));
-    let figures = measure("entropy", &format!("{small}loss = 0.2"));
-    assert!((figure(&figures, "mass_delivered") - 0.64).abs() < 0.1, "{figures:?}");
+    let figures = measure("entropy", &format!("{small}targets = 80\nloss = 0.2").replace("targets = 10\n", ""));
+    assert!((figure(&figures, "mass_delivered") - 0.64).abs() < 0.12, "{figures:?}");
 }
 
 #[test]
