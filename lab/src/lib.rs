@@ -6,10 +6,21 @@
 //! | [`statistics`] | tests and intervals that experiments report |
 //! | [`simulation`] | the whole network in one thread and virtual time |
 //! | [`world`] | small watched worlds of idle or busy people |
-//! | [`experiments`], [`report`] | a file for each experiment, and what they say |
+//! | [`flow`] | packet flows through mixes alone, of any depth and width, in front of an adversary |
+//! | [`attacks`] | a file for each attack on such flows |
+//! | [`measure`] | kinds of measurement: parameters in, figures out |
+//! | [`files`] | experiments as data: cases of a measurement, and what is expected of them |
+//! | [`experiments`], [`report`] | a file for each experiment in code, and what they all say |
+//! | [`cli`] | the command line |
 
+pub mod attacks;
 pub mod capture;
+pub mod cli;
 pub mod experiments;
+pub mod files;
+pub mod flow;
+pub mod impossible;
+pub mod measure;
 pub mod report;
 pub mod simulation;
 pub mod statistics;

@@ -58,6 +58,17 @@ impl Samples {
     pub fn auc(&self) -> Option<Interval> {
         auc(&self.positive, &self.negative)
     }
+
+    /// The share of positive values above a threshold that no more than this share of negative ones is above: a point of the ROC curve,
+    /// read as a step, with the interval of [`share`]. Below one negative value in all, the threshold is the highest of them.
+    pub fn true_positives_at(&self, false_positives: f64) -> Option<Interval> {
+        let negative = sorted(&self.negative);
+        let allowed = (false_positives.clamp(0.0, 1.0) * negative.len() as f64).floor() as usize;
+        let threshold = negative.iter().rev().nth(allowed);
+        let above = |value: &&f64| threshold.is_none_or(|threshold| *value > threshold);
+        let found = self.positive.iter().filter(above).count();
+        (!self.is_empty()).then(|| share(found as u64, self.positive.len() as u64))
+    }
 }
 
 /// Survival function of the Kolmogorov distribution, for the statistic `d` of a sample of effective size `n`; Stephens' correction

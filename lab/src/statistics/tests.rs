@@ -111,3 +111,12 @@ fn means_and_quantiles_are_those_of_the_sample() {
     assert!((interval.high - 55.71).abs() < 0.05, "{interval:?}");
     assert_eq!(mean(&[1.0]), None);
 }
+
+#[test]
+fn a_point_of_the_roc_curve_is_read_as_a_step() {
+    let negative: Vec<f64> = (0..100).map(f64::from).collect();
+    let samples = Samples { positive: vec![10.5, 97.5, 98.5, 99.5], negative };
+    let at = |share| samples.true_positives_at(share).unwrap().value;
+    assert_eq!([at(0.0), at(0.001), at(0.01), at(0.02), at(1.0)], [0.25, 0.25, 0.5, 0.75, 1.0]);
+    assert_eq!(Samples::default().true_positives_at(0.1), None);
+}
