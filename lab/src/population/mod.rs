@@ -305,7 +305,7 @@ impl World<'_> {
                 Job::Ack(_) => 2,
                 Job::Loop => 3,
             };
-            self.commands.iter_mut().nth(kind).into_iter().for_each(|count| *count += 1);
+            self.commands.get_mut(kind).into_iter().for_each(|count| *count += 1);
         }
         match job {
             Job::Put(id) => self.send_put(who, id),
