@@ -72,18 +72,29 @@ fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Option<Vec<f64>> {
 
 /// Share of the true contacts among as many of the highest scores; what ties with the last counts in part.
 pub fn recall(scores: &[f64], contacts: &[u32]) -> f64 {
+    shares(scores, contacts).0
+}
+
+/// The same where ties with the last are all won by contacts: what sorting gives if contacts come first in the list.
+pub fn recall_at_best(scores: &[f64], contacts: &[u32]) -> f64 {
+    shares(scores, contacts).1
+}
+
+fn shares(scores: &[f64], contacts: &[u32]) -> (f64, f64) {
     let mut order: Vec<f64> = scores.to_vec();
     order.sort_by(|one, other| other.total_cmp(one));
-    let Some(last) = contacts.len().checked_sub(1).and_then(|last| order.get(last)).copied() else { return 0.0 };
-    let above = scores.iter().filter(|score| **score > last).count();
-    let tied = scores.iter().filter(|score| **score == last).count();
-    let share = (contacts.len() - above) as f64 / tied.max(1) as f64;
-    let of = |contact: &u32| match scores.get(*contact as usize) {
-        Some(score) if *score > last => 1.0,
-        Some(score) if *score == last => share,
-        _ => 0.0,
+    let last = contacts.len().checked_sub(1).and_then(|last| order.get(last)).copied();
+    let Some(last) = last else { return (0.0, 0.0) };
+    let count = |holds: &dyn Fn(f64) -> bool| scores.iter().filter(|score| holds(**score)).count() as f64;
+    let own = |holds: &dyn Fn(f64) -> bool| {
+        contacts.iter().filter_map(|contact| scores.get(*contact as usize)).filter(|score| holds(**score)).count()
+            as f64
     };
-    contacts.iter().map(of).sum::<f64>() / contacts.len() as f64
+    let wanted = contacts.len() as f64;
+    let places = wanted - count(&|score| score > last);
+    let (above, tied) = (own(&|score| score > last), own(&|score| score == last));
+    let in_part = above + tied * places / count(&|score| score == last).max(1.0);
+    (in_part / wanted, (above + tied.min(places)) / wanted)
 }
 
 /// Rounds after which the target's m contacts among n receivers stand out of batches of b by `sigmas` standard deviations:
@@ -130,7 +141,8 @@ mod tests {
     #[test]
     fn recall_counts_ties_in_part() {
         assert_eq!(recall(&[5.0, 4.0, 0.0, 0.0], &[0, 1]), 1.0);
-        assert_eq!(recall(&[0.0; 4], &[0, 1]), 0.5);
+        assert_eq!((recall(&[0.0; 4], &[0, 1]), recall_at_best(&[0.0; 4], &[0, 1])), (0.5, 1.0));
+        assert_eq!((recall(&[2.0, 1.0, 1.0], &[1, 2]), recall_at_best(&[2.0, 1.0, 1.0], &[1, 2])), (0.5, 0.5));
         assert_eq!(recall(&[1.0, 2.0], &[]), 0.0);
     }
 }

@@ -89,6 +89,8 @@ impl<'a> Suspects<'a> {
 mod tests {
     use super::*;
     use crate::simulation::Asked;
+    use std::time::Duration;
+    use veilpost_packet::random::exponential;
 
     #[test]
     fn the_density_of_a_way_is_that_of_the_sum_of_its_delays() {
@@ -97,6 +99,28 @@ mod tests {
         let mean: f64 = (0u16..).zip(&way.density).map(|(at, f)| f64::from(at) * f64::from(STEP) * f).sum::<f64>()
             * f64::from(STEP);
         assert!((total - 1.0).abs() < 1e-3 && (mean - 2.0).abs() < 0.02, "{total} {mean}");
+    }
+
+    #[test]
+    fn a_request_of_a_client_at_the_shipped_rates_says_a_quarter_of_a_bit() {
+        // 0.261 bits: a simulation in another language of Poisson frames at 0.867 a second and four delays of half a second.
+        let (way, mut rng) = (Way::new(4, 0.5, 0.0), veilpost_packet::random::seeded([17; 32]));
+        let mut after = |mean: f64| exponential(&mut rng, Duration::from_secs_f64(mean)).as_secs_f32();
+        let bits: Vec<f64> = (0..4_000)
+            .map(|_| {
+                let mut frames = vec![50.0f32];
+                let mut at = 0.0;
+                while at < 80.0 {
+                    at += after(1.0 / 0.867);
+                    frames.push(at);
+                }
+                frames.sort_by(f32::total_cmp);
+                let request = 50.0 + (0..4).map(|_| after(0.5)).sum::<f32>();
+                (way.at(&frames, request) / 0.867).log2()
+            })
+            .collect();
+        let mean = bits.iter().sum::<f64>() / bits.len() as f64;
+        assert!((mean - 0.261).abs() < 0.05, "{mean}");
     }
 
     #[test]

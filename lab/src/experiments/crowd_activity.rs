@@ -72,7 +72,7 @@ fn counted(parameters: &Parameters, seed: u64, clients: usize, busy: bool, desig
 /// Seeds of a full run: each compares worlds of their own.
 pub const SEEDS: usize = 60;
 /// Worlds of the largest crowd at least: a test of fewer sees nothing.
-const WORLDS: usize = 6;
+const WORLDS: usize = 12;
 
 /// Runs the experiment with its own parameters.
 pub fn run(options: &Options) -> Report {

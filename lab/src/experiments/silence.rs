@@ -31,7 +31,7 @@ impl Default for Parameters {
         let habits = Habits { online: 40.0, offline: 30.0, active: 1.0, ..Habits::default() };
         Self {
             crowd: Crowd { habits, minutes: 120.0, warm_up: 60.0, ..Crowd::default() },
-            tolerances: vec![10.0, 30.0, 120.0],
+            tolerances: vec![3.0, 10.0, 30.0],
             silent: 300.0,
         }
     }
