@@ -5,8 +5,10 @@
 //!
 //! The view is that of mailboxes: requests by box, and the public digests.
 
-use crate::population::{Id, Named, Request};
-use crate::simulation::Asked;
+use crate::{
+    population::{ByBox, Id, Named},
+    simulation::Asked,
+};
 use std::collections::BTreeMap;
 
 /// A box for which nothing came for a while, and then something.
@@ -19,10 +21,10 @@ pub struct Silences {
     pub times: Vec<(f32, f32)>,
 }
 
-/// Silences of boxes that are asked for again and again: gaps longer than `longer`. `by_box`: requests by box.
-pub fn in_series(by_box: &[Request], longer: f32) -> Vec<Silences> {
+/// Silences of boxes that are asked for again and again: gaps longer than `longer`.
+pub fn in_series(by_box: &ByBox, longer: f32) -> Vec<Silences> {
     let mut found = Vec::new();
-    for series in by_box.chunk_by(|one, other| one.id == other.id) {
+    for series in by_box.series() {
         let gets: Vec<f32> =
             series.iter().filter(|request| request.asked == Asked::Get).map(|request| request.at).collect();
         let gaps = gets.windows(2).filter_map(|pair| Some((*pair.first()?, *pair.get(1)?)));
@@ -36,10 +38,10 @@ pub fn in_series(by_box: &[Request], longer: f32) -> Vec<Silences> {
 
 /// Silences of boxes that digests named and that were asked for more than `longer` seconds later: only the end of such a silence says
 /// when its reader came.
-pub fn after_naming(by_box: &[Request], named: &[Named], longer: f32) -> Vec<Silences> {
+pub fn after_naming(by_box: &ByBox, named: &[Named], longer: f32) -> Vec<Silences> {
     let named: BTreeMap<Id, f32> = named.iter().map(|named| (named.id, named.at)).collect();
     let mut found = Vec::new();
-    for series in by_box.chunk_by(|one, other| one.id == other.id) {
+    for series in by_box.series() {
         let Some(first) = series.iter().find(|request| request.asked == Asked::Get) else { continue };
         let Some(from) = named.get(&first.id).filter(|from| first.at - **from > longer) else { continue };
         found.push(Silences { id: first.id, times: vec![(*from, first.at)] });

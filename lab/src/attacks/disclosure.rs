@@ -107,7 +107,7 @@ pub fn rounds_needed(receivers: usize, contacts: usize, batch: usize, sigmas: f6
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
 

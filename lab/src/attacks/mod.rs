@@ -6,11 +6,13 @@
 //! | [`receipts`] | receipts against sealed sender | the same, after somebody reads |
 //! | [`series`] | whose are the requests for one box, or for several | lines and mailboxes |
 //! | [`clusters`] | what falls silent and returns together | mailboxes |
+//! | [`presence`] | who was offline while a box waited | mailboxes and lines |
 //! | [`bulk`] | who sends or reads a file | lines, and mailboxes |
 
 pub mod bulk;
 pub mod clusters;
 pub mod disclosure;
+pub mod presence;
 pub mod receipts;
 pub mod series;
 

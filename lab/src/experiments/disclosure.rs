@@ -259,7 +259,10 @@ fn estimators(parameters: &Parameters, options: &Options, report: &mut Report) {
             }
         }
     }
-    let found = over_seeds(&Options { progress: false, ..*options }, |seed| family(&mut generator(113, seed)));
+    let found = over_seeds(&Options { progress: false, ..*options }, |seed| {
+        let mut rng = generator(113, seed);
+        (0..parameters.trials).filter_map(|_| family(&mut rng)).collect::<Vec<_>>()
+    });
     let both: Vec<(f64, f64)> = found.into_iter().flatten().collect();
     let better: Vec<f64> = both.iter().map(|(statistical, least)| least - statistical).collect();
     let (people, contacts, batch, rounds) = FAMILY;

@@ -6,8 +6,11 @@ use super::{
     crowd::{self, Crowd, first, generator, some, watch, way},
 };
 use crate::{
-    attacks::{Rank, series::Suspects},
-    population::{Design, Habits, Id, Impossible, Kind, Reading, Request, Watched, require},
+    attacks::{
+        Rank,
+        series::{Suspects, Way},
+    },
+    population::{Design, Habits, Id, Impossible, Kind, Owner, Reading, Request, Watched, require},
     report::{Expected, Report},
     simulation::Asked,
     statistics::{mean, quantile},
@@ -25,6 +28,8 @@ pub struct Parameters {
     pub boxes: usize,
     /// Transfers of one crowd that are looked at.
     pub transfers: usize,
+    /// How many mailboxes work together, each number measured alone.
+    pub colluding: Vec<usize>,
     /// Requests after which the attack on polls is scored.
     pub polls: Vec<usize>,
 }
@@ -32,7 +37,13 @@ pub struct Parameters {
 impl Default for Parameters {
     fn default() -> Self {
         let habits = Habits { files: 0.2, ..Habits::default() };
-        Self { crowd: Crowd { habits, ..Crowd::default() }, boxes: 60, transfers: 10, polls: vec![20, 40] }
+        Self {
+            crowd: Crowd { habits, ..Crowd::default() },
+            boxes: 60,
+            transfers: 10,
+            colluding: vec![1, 3],
+            polls: vec![20, 40],
+        }
     }
 }
 
@@ -44,6 +55,8 @@ impl Parameters {
     pub fn check(&self) -> Result<(), Impossible> {
         require(self.boxes > 0 && self.transfers > 0, "at least one box and one transfer are needed")?;
         require(!self.polls.is_empty() && self.polls.iter().all(|count| *count > 0), "at least one poll is needed")?;
+        let some = |colluding: &usize| (1..=self.crowd.mailboxes).contains(colluding);
+        require(self.colluding.iter().all(some), "at least one mailbox colludes, and no more than there are")?;
         self.crowd.check()
     }
 }
@@ -64,16 +77,10 @@ struct Outcome {
     bits: f64,
 }
 
-fn follow(
-    watched: &Watched,
-    setup_way: &crate::attacks::series::Way,
-    who: u32,
-    series: &[Request],
-    most: usize,
-) -> Outcome {
-    let mut suspects = Suspects::new(&watched.view.lines, setup_way);
+fn follow(watched: &Watched, way: &Way, who: u32, series: &[Request]) -> Outcome {
+    let mut suspects = Suspects::new(&watched.view.lines, way);
     let mut outcome = Outcome::default();
-    for request in series.iter().filter(|request| request.at > EARLY).take(most) {
+    for request in series.iter().filter(|request| request.at > EARLY).take(REQUESTS) {
         suspects.handle(request);
         outcome.ranks.extend(Rank::of(&suspects.bits, who as usize));
     }
@@ -82,16 +89,16 @@ fn follow(
     outcome
 }
 
-/// A part of what one crowd shows, by name.
-type Outcomes = BTreeMap<&'static str, Vec<Outcome>>;
+/// What one crowd shows, by name and how many mailboxes work together.
+type Outcomes = BTreeMap<(&'static str, usize), Vec<Outcome>>;
 
 const READER: &str = "reader of one box";
 const WRITER: &str = "writer of one box";
 const TRANSFER_READER: &str = "reader of a file whose boxes are told";
 const TRANSFER_WRITER: &str = "writer of a file whose boxes are told";
 const POLLER: &str = "control: polls one id";
-/// Requests of a transfer that are looked at: more than enough.
-const TRANSFER_REQUESTS: usize = 150;
+/// Requests of one series that are looked at: more than enough.
+const REQUESTS: usize = 150;
 
 /// Puts are the writer's, Gets and Acks the reader's, but for audits, which a mailbox takes for the reader's.
 fn of_side(series: &[Request], writer: bool) -> Vec<Request> {
@@ -100,34 +107,37 @@ fn of_side(series: &[Request], writer: bool) -> Vec<Request> {
 
 fn shipped(parameters: &Parameters, seed: u64, clients: usize) -> Outcomes {
     let setup = parameters.crowd.setup(seed, clients, Design::default());
-    let (watched, way, mut rng) = (watch(&setup), way(&setup), generator(17, seed));
-    let by_box = watched.view.requests.by_box();
-    let series: BTreeMap<Id, &[Request]> = by_box
-        .chunk_by(|one, other| one.id == other.id)
-        .filter_map(|series| Some((series.first()?.id, series)))
-        .collect();
+    let watched = watch(&setup);
     let mut outcomes = Outcomes::new();
-    let texts: Vec<_> =
-        series.keys().filter(|id| watched.truth.owner(**id).is_some_and(|owner| owner.kind == Kind::Text)).collect();
-    for id in some(&texts, parameters.boxes, &mut rng) {
-        let (Some(series), Some(owner)) = (series.get(id), watched.truth.owner(*id)) else { continue };
-        for (name, writer, who) in [(READER, false, owner.reader), (WRITER, true, owner.writer)] {
-            let outcome = follow(&watched, &way, who, &of_side(series, writer), usize::MAX);
-            outcomes.entry(name).or_default().push(outcome);
+    for colluding in &parameters.colluding {
+        let (way, mut rng) = (way(&setup), generator(17, seed));
+        let by_box = watched.view.requests.of_mailboxes(*colluding).by_box();
+        let mut look = |name, who, series: Vec<Request>| {
+            let outcome = follow(&watched, &way, who, &series);
+            outcomes.entry((name, *colluding)).or_default().push(outcome);
+        };
+        for (id, owner) in some(&texts(&watched), parameters.boxes, &mut rng) {
+            look(READER, owner.reader, of_side(by_box.of(id), false));
+            look(WRITER, owner.writer, of_side(by_box.of(id), true));
         }
-    }
-    let transfers: Vec<_> = watched.truth.transfers().filter(|(_, file)| file.said > EARLY).collect();
-    for (transfer, file) in some(&transfers, parameters.transfers, &mut rng) {
-        let boxes = watched.truth.boxes_of(transfer).boxes;
-        let mut all: Vec<Request> =
-            boxes.iter().filter_map(|id| series.get(id)).flat_map(|series| series.iter()).copied().collect();
-        all.sort_by(|one, other| one.at.total_cmp(&other.at));
-        for (name, writer, who) in [(TRANSFER_READER, false, file.to), (TRANSFER_WRITER, true, file.from)] {
-            let outcome = follow(&watched, &way, who, &of_side(&all, writer), TRANSFER_REQUESTS);
-            outcomes.entry(name).or_default().push(outcome);
+        let transfers: Vec<_> = watched.truth.transfers().filter(|(_, file)| file.said > EARLY).collect();
+        for (transfer, file) in some(&transfers, parameters.transfers, &mut rng) {
+            let told = watched.truth.boxes_of(transfer);
+            let mut all: Vec<Request> = told.boxes.iter().flat_map(|id| by_box.of(*id)).copied().collect();
+            all.sort_by(|one, other| one.at.total_cmp(&other.at));
+            look(TRANSFER_READER, file.to, of_side(&all, false));
+            look(TRANSFER_WRITER, file.from, of_side(&all, true));
         }
     }
     outcomes
+}
+
+/// Boxes of texts that were read in the watch.
+fn texts(watched: &Watched) -> Vec<(Id, Owner)> {
+    let read =
+        |of: u32| watched.truth.messages.get(of as usize).is_some_and(|text| text.said > EARLY && text.read.is_some());
+    let all = (0u32..).zip(&watched.truth.owners).filter(|(_, owner)| owner.kind == Kind::Text && read(owner.of));
+    all.map(|(id, owner)| (id, *owner)).collect()
 }
 
 fn polls(parameters: &Parameters, seed: u64, clients: usize) -> Outcomes {
@@ -136,16 +146,16 @@ fn polls(parameters: &Parameters, seed: u64, clients: usize) -> Outcomes {
     let (watched, way, mut rng) = (watch(&setup), way(&setup), generator(17, seed));
     let most = parameters.polls.iter().copied().max().unwrap_or(1);
     let by_box = watched.view.requests.by_box();
-    let series: Vec<&[Request]> = by_box.chunk_by(|one, other| one.id == other.id).collect();
-    let polled: Vec<(Id, Vec<Request>)> = series
-        .into_iter()
+    let polled: Vec<(Id, Vec<Request>)> = by_box
+        .series()
         .filter_map(|series| Some((series.first()?.id, of_side(series, false))))
         .filter(|(_, gets)| gets.iter().filter(|get| get.at > EARLY).count() >= most)
         .collect();
     let mut outcomes = Outcomes::new();
     for (id, gets) in some(&polled, parameters.boxes, &mut rng) {
         let Some(owner) = watched.truth.owner(id) else { continue };
-        outcomes.entry(POLLER).or_default().push(follow(&watched, &way, owner.reader, &gets, most));
+        // All polls of an id go to one holder.
+        outcomes.entry((POLLER, 1)).or_default().push(follow(&watched, &way, owner.reader, &gets));
     }
     outcomes
 }
@@ -179,8 +189,8 @@ pub fn run_with(parameters: &Parameters, options: &Options) -> Result<Report, Im
         for outcomes in found {
             outcomes.into_iter().for_each(|(name, of)| all.entry(name).or_default().extend(of));
         }
-        for (name, outcomes) in &all {
-            let what = format!("{name}, {clients} clients");
+        for ((name, colluding), outcomes) in &all {
+            let what = format!("{name}, {clients} clients, {colluding} of {} mailboxes", parameters.crowd.mailboxes);
             describe(parameters, &mut report, &what, outcomes, clients, *name == POLLER);
         }
     }

@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use super::*;
 use crate::{
+    simulation::Asked,
     statistics::mean,
     world::{Activity, ROLES, watched},
 };
+use std::time::Duration;
 
 /// Two hours: audits, repeats and absences have settled.
 fn settled(clients: usize, habits: Habits) -> Setup {
@@ -107,6 +109,33 @@ fn additive_real_boxes_make_a_line_busier() {
     let design = Design { decoys: Decoys::Additive, ..Design::default() };
     let watched = live(&Setup { clients: 40, habits, design, ..Setup::default() }).unwrap();
     assert!(watched.rates.iter().sum::<f64>() > 3_120.0 * 1.05, "{:?}", watched.rates);
+}
+
+#[test]
+fn a_client_that_writes_again_only_what_was_lost_shows_the_loss_and_the_shipped_one_hardly() {
+    let sendings = |copies, loss| {
+        let design = Design { copies, ..Design::default() };
+        let setup = Setup { clients: 40, habits: Habits::idle(), design, loss, ..Setup::default() };
+        let watched = live(&setup).unwrap();
+        let puts = watched.view.requests.all.iter().filter(|request| request.asked == Asked::Put);
+        let boxes: std::collections::BTreeSet<Id> = puts.clone().map(|put| put.id).collect();
+        puts.count() as f64 / (1.0 - loss) / boxes.len() as f64
+    };
+    assert!((sendings(Copies::OnLoss, 0.0) - 1.0).abs() < 0.02);
+    assert!(sendings(Copies::OnLoss, 0.2) > 1.2);
+    assert!((sendings(Copies::Planned, 0.0) - 2.0).abs() < 0.1);
+}
+
+#[test]
+fn without_absences_every_decoy_is_read_soon() {
+    let late = |absences| {
+        let design = Design { absences, ..Design::default() };
+        let setup = Setup { clients: 40, habits: Habits::idle(), design, ..Setup::default() };
+        let watched = live(&setup).unwrap();
+        crate::attacks::clusters::after_naming(&watched.view.requests.by_box(), &watched.view.named, 400.0).len()
+    };
+    assert!(late(true) > 50);
+    assert_eq!(late(false), 0);
 }
 
 #[test]

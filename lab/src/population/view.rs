@@ -29,8 +29,8 @@ impl Lines {
     /// Frames that a client sends from `from` until `until`.
     pub fn frames(&self, client: usize, from: f32, until: f32) -> usize {
         let Some(up) = self.up.get(client) else { return 0 };
-        up.partition_point(|at| *at < until)
-            - up.partition_point(|at| *at < from).min(up.partition_point(|at| *at < until))
+        let before = |time: f32| up.partition_point(|at| *at < time);
+        before(until).saturating_sub(before(from))
     }
 
     /// Frames a second that a client sends, over the whole watch.
@@ -69,13 +69,31 @@ impl Requests {
         Self { all: seen.copied().collect() }
     }
 
-    /// Requests by box, each box's in order of time; boxes in order of their ids.
-    pub fn by_box(&self) -> Vec<Request> {
-        let mut all = self.all.clone();
-        all.sort_by(|one, other| {
-            (one.id, one.at).partial_cmp(&(other.id, other.at)).unwrap_or(std::cmp::Ordering::Equal)
-        });
-        all
+    /// The same by box.
+    pub fn by_box(&self) -> ByBox {
+        let mut requests = self.all.clone();
+        requests.sort_by(|one, other| (one.id.cmp(&other.id)).then(one.at.total_cmp(&other.at)));
+        ByBox { requests }
+    }
+}
+
+/// Requests by box, in order of their ids, each box's in order of time.
+#[derive(Clone, Debug, Default)]
+pub struct ByBox {
+    requests: Vec<Request>,
+}
+
+impl ByBox {
+    /// Those for one box.
+    pub fn of(&self, id: Id) -> &[Request] {
+        let from = self.requests.partition_point(|request| request.id < id);
+        let until = self.requests.partition_point(|request| request.id <= id);
+        self.requests.get(from..until).unwrap_or_default()
+    }
+
+    /// Each box's.
+    pub fn series(&self) -> impl Iterator<Item = &[Request]> {
+        self.requests.chunk_by(|one, other| one.id == other.id)
     }
 }
 
