@@ -13,7 +13,7 @@ use crate::{
         Rank,
         disclosure::{Received, least_squares, recall, recall_at_best, rounds_needed, statistical},
     },
-    population::{Decoys, Design, Impossible, Watched, require},
+    population::{Decoys, Design, Impossible, Lines, Watched, require},
     report::{Expected, Report},
     statistics::{mean, share, uniform},
 };
@@ -123,43 +123,100 @@ fn family(rng: &mut EngineRng) -> Option<(f64, f64)> {
     Some((statistical, recall(&least_squares(&sent, &received, 0)?, target)))
 }
 
-/// One target of a crowd: its recall among whom it wrote to, and their ranks.
+/// One target of a crowd, by one estimator: its recall among whom it wrote to, and their ranks.
 struct Found {
+    by: &'static str,
     recall: f64,
     chance: f64,
     ranks: Vec<Rank>,
 }
 
-fn targets(parameters: &Parameters, watched: &Watched, rng: &mut EngineRng) -> Vec<Found> {
-    let clients = watched.view.lines.up.len();
-    let (lines, window) = (&watched.view.lines, parameters.window);
-    let mut texts: Vec<Vec<(f32, u32)>> = vec![Vec::new(); clients];
+const SDA: &str = "disclosure";
+const LEAST_SQUARES: &str = "least squares";
+
+impl Found {
+    fn new(by: &'static str, scores: &[f64], contacts: &[u32]) -> Self {
+        let ranks = contacts.iter().filter_map(|contact| Rank::of(scores, *contact as usize)).collect();
+        let chance = contacts.len() as f64 / scores.len().max(1) as f64;
+        Self { by, recall: recall(scores, contacts), chance, ranks }
+    }
+}
+
+/// Texts of each client: when the first box left, and to whom. An adversary is told the times.
+fn texts(watched: &Watched) -> Vec<Vec<(f32, u32)>> {
+    let mut texts = vec![Vec::new(); watched.view.lines.up.len()];
     for message in &watched.truth.messages {
         if let (Some(at), Some(of)) = (message.sent, texts.get_mut(message.from as usize)) {
             of.push((at, message.to));
         }
     }
-    let busy: Vec<usize> =
-        (0..clients).filter(|who| texts.get(*who).is_some_and(|of| of.len() >= parameters.texts)).collect();
+    texts
+}
+
+fn targets(parameters: &Parameters, watched: &Watched, rng: &mut EngineRng) -> Vec<Found> {
+    let (lines, window, texts) = (&watched.view.lines, parameters.window, texts(watched));
+    let busy = (0..texts.len()).filter(|who| texts.get(*who).is_some_and(|of| of.len() >= parameters.texts));
+    let epochs = Epochs::new(lines, window, &texts);
     let mut found = Vec::new();
-    for target in some(&busy, parameters.targets, rng) {
+    for target in some(&busy.collect::<Vec<_>>(), parameters.targets, rng) {
         let Some(of) = texts.get(target) else { continue };
-        let round = |(at, _): &(f32, u32)| -> Received {
-            let after = |client| lines.frames(client, *at, *at + window) as f64;
-            (0..clients).map(|client| if client == target { 0.0 } else { after(client) }).collect()
+        // The target's own line says nothing of its contacts.
+        let others = |count: &dyn Fn(usize) -> f64| -> Vec<f64> {
+            (0..texts.len()).map(|client| if client == target { 0.0 } else { count(client) }).collect()
         };
-        let rounds: Vec<Received> = of.iter().filter(|(at, _)| *at + window < lines.span).map(round).collect();
-        let usual = |client| if client == target { 0.0 } else { lines.rate(client) * f64::from(window) };
-        let background: Vec<f64> = (0..clients).map(usual).collect();
+        let rounds = of.iter().filter(|(at, _)| *at + window < lines.span);
+        let rounds: Vec<Received> =
+            rounds.map(|(at, _)| others(&|client| lines.frames(client, *at, *at + window) as f64)).collect();
+        let background = others(&|client| lines.rate(client) * f64::from(window));
         let mut contacts: Vec<u32> = of.iter().map(|(_, to)| *to).collect();
         contacts.sort_unstable();
         contacts.dedup();
-        let scores = statistical(&rounds, &background);
-        let ranks = contacts.iter().filter_map(|contact| Rank::of(&scores, *contact as usize)).collect();
-        let chance = contacts.len() as f64 / clients as f64;
-        found.push(Found { recall: recall(&scores, &contacts), chance, ranks });
+        found.push(Found::new(SDA, &statistical(&rounds, &background), &contacts));
+        if let Some(profile) = epochs.as_ref().and_then(|epochs| epochs.profile(target)) {
+            let scores = others(&|client| profile.get(client).copied().unwrap_or(0.0));
+            found.push(Found::new(LEAST_SQUARES, &scores, &contacts));
+        }
     }
     found
+}
+
+/// All of the watch in rounds of one length: who sent, and what each line showed beyond its mean. For least squares, which wants more
+/// rounds than senders.
+struct Epochs {
+    senders: Vec<usize>,
+    sent: Vec<Vec<f64>>,
+    shown: Vec<Received>,
+}
+
+impl Epochs {
+    /// `None` where there are too many senders to tell them apart.
+    fn new(lines: &Lines, window: f32, texts: &[Vec<(f32, u32)>]) -> Option<Self> {
+        let count = (lines.span / window) as usize;
+        let senders: Vec<usize> =
+            (0..texts.len()).filter(|who| texts.get(*who).is_some_and(|of| !of.is_empty())).collect();
+        if senders.len() * 2 > count {
+            return None;
+        }
+        let mut sent = vec![vec![0.0; senders.len()]; count];
+        for (column, sender) in senders.iter().enumerate() {
+            for (at, _) in texts.get(*sender)? {
+                let row = sent.get_mut((at / window) as usize);
+                row.and_then(|row| row.get_mut(column)).into_iter().for_each(|count| *count += 1.0);
+            }
+        }
+        let shown = |epoch: usize| {
+            let from = epoch as f32 * window;
+            let beyond =
+                |client| lines.frames(client, from, from + window) as f64 - lines.rate(client) * f64::from(window);
+            (0..texts.len()).map(beyond).collect()
+        };
+        Some(Self { senders, sent, shown: (0..count).map(shown).collect() })
+    }
+
+    fn profile(&self, target: usize) -> Option<Received> {
+        let column = self.senders.iter().position(|sender| *sender == target)?;
+        least_squares(&self.sent, &self.shown, column)
+    }
 }
 
 /// Clients without cover: a frame leaves only if there is something to send.
@@ -201,30 +258,30 @@ pub fn run_with(parameters: &Parameters, options: &Options) -> Result<Report, Im
         });
         for (clients, found) in found {
             let found: Vec<Found> = found.into_iter().flatten().collect();
-            let what = format!("{name}, {clients} clients");
-            let recalls: Vec<f64> = found.iter().map(|found| found.recall).collect();
-            let chance = found.iter().map(|found| found.chance).sum::<f64>() / found.len().max(1) as f64;
-            if let Some(recall) = mean(&recalls) {
-                report.add_interval(
-                    format!("{what}: recall, chance {chance:.4}"),
-                    "",
-                    recall,
-                    found.len(),
-                    Expected::Known,
-                );
-            }
-            let ranks: Vec<Rank> = found.iter().flat_map(|found| found.ranks.iter().copied()).collect();
-            let places: Vec<f64> = ranks.iter().map(Rank::place).collect();
-            if let Some(test) = uniform(&places) {
-                let expected = if control { Expected::Caught(NULL) } else { Expected::NothingSeen(NULL) };
-                report.add(format!("{what}: places of contacts"), "p (uniformity)", test.p, places.len(), expected);
-            }
-            if let Some(bits) = crowd::bits(&ranks) {
-                report.add_interval(format!("{what}: a contact"), "bits", bits, ranks.len(), Expected::Known);
+            for by in [SDA, LEAST_SQUARES] {
+                let of: Vec<&Found> = found.iter().filter(|found| found.by == by).collect();
+                describe(&mut report, &format!("{name}, {clients} clients, {by}"), &of, control);
             }
         }
     }
     Ok(report)
+}
+
+fn describe(report: &mut Report, what: &str, found: &[&Found], control: bool) {
+    let recalls: Vec<f64> = found.iter().map(|found| found.recall).collect();
+    let chance = found.iter().map(|found| found.chance).sum::<f64>() / found.len().max(1) as f64;
+    if let Some(recall) = mean(&recalls) {
+        report.add_interval(format!("{what}: recall, chance {chance:.4}"), "", recall, found.len(), Expected::Known);
+    }
+    let ranks: Vec<Rank> = found.iter().flat_map(|found| found.ranks.iter().copied()).collect();
+    let places: Vec<f64> = ranks.iter().map(Rank::place).collect();
+    if let Some(test) = uniform(&places) {
+        let expected = if control { Expected::Caught(NULL) } else { Expected::NothingSeen(NULL) };
+        report.add(format!("{what}: places of contacts"), "p (uniformity)", test.p, places.len(), expected);
+    }
+    if let Some(bits) = crowd::bits(&ranks) {
+        report.add_interval(format!("{what}: a contact"), "bits", bits, ranks.len(), Expected::Known);
+    }
 }
 
 /// Both estimators against what is known of them.
