@@ -2,11 +2,18 @@
 
 pub mod activity;
 pub mod boxes;
+pub mod bulk;
 pub mod burst;
+pub mod crowd;
+pub mod crowd_activity;
+pub mod disclosure;
 pub mod loss_oracle;
 pub mod n_minus_one;
+pub mod receipts;
 pub mod reliability;
 pub mod replies;
+pub mod series;
+pub mod silence;
 pub mod unobservability;
 
 use crate::report::Report;
@@ -44,6 +51,18 @@ pub struct Experiment {
 /// All of them.
 pub const ALL: &[Experiment] = &[
     Experiment {
+        id: "E12",
+        title: "does statistical disclosure find whom somebody writes to?",
+        seeds: disclosure::SEEDS,
+        run: disclosure::run,
+    },
+    Experiment {
+        id: "E13",
+        title: "do receipts show who writes to somebody?",
+        seeds: receipts::SEEDS,
+        run: receipts::run,
+    },
+    Experiment {
         id: "E14",
         title: "is an idle client told from a busy one on its own line?",
         seeds: 200,
@@ -54,6 +73,13 @@ pub const ALL: &[Experiment] = &[
         title: "how often does a stealthy n-1 attempt on a mix succeed?",
         seeds: 20,
         run: n_minus_one::run,
+    },
+    Experiment { id: "E17", title: "whose are the requests for one box?", seeds: series::SEEDS, run: series::run },
+    Experiment {
+        id: "E18",
+        title: "do boxes that fall silent and return together show whose they are?",
+        seeds: silence::SEEDS,
+        run: silence::run,
     },
     Experiment { id: "E19", title: "does a dropped reply show whose box it was?", seeds: 20, run: loss_oracle::run },
     Experiment {
@@ -68,11 +94,18 @@ pub const ALL: &[Experiment] = &[
         seeds: 10,
         run: replies::run,
     },
+    Experiment { id: "E22", title: "who sends a file, and who reads it?", seeds: bulk::SEEDS, run: bulk::run },
     Experiment {
         id: "E24",
         title: "do mailboxes and digests show whether people write?",
         seeds: 200,
         run: activity::run,
+    },
+    Experiment {
+        id: "E24P",
+        title: "do mailboxes and digests show whether a crowd writes?",
+        seeds: crowd_activity::SEEDS,
+        run: crowd_activity::run,
     },
     Experiment {
         id: "E25",

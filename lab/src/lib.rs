@@ -5,9 +5,10 @@
 //! | [`capture`] | what a passive observer of links wrote down, and its file format |
 //! | [`statistics`] | tests and intervals that experiments report |
 //! | [`simulation`] | the whole network in one thread and virtual time |
+//! | [`attacks`] | what adversaries make of what they see, a file each |
+//! | [`population`] | thousands of clients, watched at their lines and at mailboxes |
 //! | [`world`] | small watched worlds of idle or busy people |
 //! | [`flow`] | packet flows through mixes alone, of any depth and width, in front of an adversary |
-//! | [`attacks`] | a file for each attack on such flows |
 //! | [`measure`] | kinds of measurement: parameters in, figures out |
 //! | [`files`] | experiments as data: cases of a measurement, and what is expected of them |
 //! | [`experiments`], [`report`] | a file for each experiment in code, and what they all say |
@@ -21,6 +22,7 @@ pub mod files;
 pub mod flow;
 pub mod impossible;
 pub mod measure;
+pub mod population;
 pub mod report;
 pub mod simulation;
 pub mod statistics;

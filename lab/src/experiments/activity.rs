@@ -57,7 +57,7 @@ fn additive(world: &World) -> Moments {
 
 /// What a world's counts look like: how many, how uneven, how much one tick tells of the next. Counts of one world depend on each
 /// other, as copies follow their boxes; worlds of different seeds do not, so that tests compare worlds.
-fn features(counts: &[u64]) -> [(&'static str, f64); 3] {
+pub(super) fn features(counts: &[u64]) -> [(&'static str, f64); 3] {
     let values: Vec<f64> = counts.iter().map(|count| *count as f64).collect();
     let n = values.len().max(2) as f64;
     let mean = values.iter().sum::<f64>() / n;
