@@ -1,4 +1,4 @@
-//! The experiments of the lab, a file each.
+//! Experiments whose worlds and expectations are code, a file each; `lab/experiments/` says with how many seeds they run.
 
 pub mod activity;
 pub mod boxes;
@@ -16,11 +16,13 @@ pub mod series;
 pub mod silence;
 pub mod unobservability;
 
-use crate::report::Report;
+use crate::{impossible::Impossible, measure::read, report::Report};
+use serde::Deserialize;
 use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
+use toml::Table;
 
 /// How an experiment runs.
 #[derive(Clone, Copy, Debug)]
@@ -35,91 +37,55 @@ pub struct Options {
     pub progress: bool,
 }
 
-/// An experiment by its name.
-#[derive(Clone, Copy, Debug)]
-pub struct Experiment {
-    /// Such as `E14`.
-    pub id: &'static str,
-    /// What is asked.
-    pub title: &'static str,
-    /// Seeds of a full run.
-    pub seeds: usize,
-    /// Runs it.
-    pub run: fn(&Options) -> Report,
+/// Experiments whose worlds and expectations are code, as files name them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "each is the module of its name, and its file says what it asks")]
+pub enum Program {
+    Activity,
+    Boxes,
+    Bulk,
+    Burst,
+    CrowdActivity,
+    Disclosure,
+    LossOracle,
+    NMinusOne,
+    Receipts,
+    Reliability,
+    Replies,
+    Series,
+    Silence,
+    Unobservability,
 }
 
-/// All of them.
-pub const ALL: &[Experiment] = &[
-    Experiment {
-        id: "E12",
-        title: "does statistical disclosure find whom somebody writes to?",
-        seeds: disclosure::SEEDS,
-        run: disclosure::run,
-    },
-    Experiment {
-        id: "E13",
-        title: "do receipts show who writes to somebody?",
-        seeds: receipts::SEEDS,
-        run: receipts::run,
-    },
-    Experiment {
-        id: "E14",
-        title: "is an idle client told from a busy one on its own line?",
-        seeds: 200,
-        run: unobservability::run,
-    },
-    Experiment {
-        id: "E15",
-        title: "how often does a stealthy n-1 attempt on a mix succeed?",
-        seeds: 20,
-        run: n_minus_one::run,
-    },
-    Experiment { id: "E17", title: "whose are the requests for one box?", seeds: series::SEEDS, run: series::run },
-    Experiment {
-        id: "E18",
-        title: "do boxes that fall silent and return together show whose they are?",
-        seeds: silence::SEEDS,
-        run: silence::run,
-    },
-    Experiment { id: "E19", title: "does a dropped reply show whose box it was?", seeds: 20, run: loss_oracle::run },
-    Experiment {
-        id: "E20",
-        title: "can a mailbox mark a client's downlink by a burst of replies?",
-        seeds: 50,
-        run: burst::run,
-    },
-    Experiment {
-        id: "E21",
-        title: "does a watcher of a mailbox tell writes from reads?",
-        seeds: 10,
-        run: replies::run,
-    },
-    Experiment { id: "E22", title: "who sends a file, and who reads it?", seeds: bulk::SEEDS, run: bulk::run },
-    Experiment {
-        id: "E24",
-        title: "do mailboxes and digests show whether people write?",
-        seeds: 200,
-        run: activity::run,
-    },
-    Experiment {
-        id: "E24P",
-        title: "do mailboxes and digests show whether a crowd writes?",
-        seeds: crowd_activity::SEEDS,
-        run: crowd_activity::run,
-    },
-    Experiment {
-        id: "E25",
-        title: "does a box's life at the mailboxes show whether it is real?",
-        seeds: 10,
-        run: boxes::run,
-    },
-    Experiment {
-        id: "E26",
-        title: "how soon is a mix that drops packets left out, and who is by mistake?",
-        seeds: 20,
-        run: reliability::run,
-    },
-];
+impl Program {
+    /// Runs all seeds. Crowds are set up by parameters; the other worlds have none.
+    ///
+    /// # Errors
+    /// A parameter that there is not, or that cannot be.
+    pub fn run(self, parameters: Table, options: &Options) -> Result<Report, Impossible> {
+        let run = match self {
+            Self::Bulk => return bulk::run(&read(parameters)?, options),
+            Self::CrowdActivity => return crowd_activity::run(&read(parameters)?, options),
+            Self::Disclosure => return disclosure::run(&read(parameters)?, options),
+            Self::Receipts => return receipts::run(&read(parameters)?, options),
+            Self::Series => return series::run(&read(parameters)?, options),
+            Self::Silence => return silence::run(&read(parameters)?, options),
+            Self::Activity => activity::run,
+            Self::Boxes => boxes::run,
+            Self::Burst => burst::run,
+            Self::LossOracle => loss_oracle::run,
+            Self::NMinusOne => n_minus_one::run,
+            Self::Reliability => reliability::run,
+            Self::Replies => replies::run,
+            Self::Unobservability => unobservability::run,
+        };
+        match parameters.keys().next() {
+            Some(name) => Err(Impossible(format!("this experiment has no parameter `{name}`"))),
+            None => Ok(run(options)),
+        }
+    }
+}
 
 /// Runs `one` for each seed on the options' threads; results in order of seeds.
 pub(crate) fn over_seeds<T: Send>(options: &Options, one: impl Fn(u64) -> T + Sync) -> Vec<T> {

@@ -5,6 +5,8 @@
 //! id = "E0"
 //! title = "what is asked"
 //! source = "the paper, its figure"
+//! adversary = "global passive"      # who sees what
+//! limits = "what the figures do not show"
 //! kind = "entropy"                  # see veilpost_lab::measure
 //! seed = 1                          # if not given, 1
 //! [parameters]                      # of all cases; what is not given has its default
@@ -21,9 +23,13 @@
 //! by = 0.01
 //! source = "published"
 //! ```
+//!
+//! An experiment whose worlds and expectations are code has `program = "activity"` in place of kind and cases, and `seeds` among its
+//! parameters.
 
 use crate::{
-    impossible::Impossible,
+    experiments::{Options, Program},
+    impossible::{Impossible, between},
     measure::{Figure, Kind, Measure, Run},
     report::{Expected, Report},
     statistics::Interval,
@@ -32,8 +38,10 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::Table;
 
+/// Seeds of a program at most.
+const SEEDS_MAX: usize = 1_000_000;
 /// The files that ship.
-const SHIPPED: &[&str] = &[
+pub(crate) const SHIPPED: &[&str] = &[
     include_str!("../experiments/E1.toml"),
     include_str!("../experiments/E2.toml"),
     include_str!("../experiments/E3.toml"),
@@ -45,10 +53,24 @@ const SHIPPED: &[&str] = &[
     include_str!("../experiments/E9.toml"),
     include_str!("../experiments/E10.toml"),
     include_str!("../experiments/E11.toml"),
+    include_str!("../experiments/E12.toml"),
+    include_str!("../experiments/E13.toml"),
+    include_str!("../experiments/E14.toml"),
+    include_str!("../experiments/E15.toml"),
+    include_str!("../experiments/E17.toml"),
+    include_str!("../experiments/E18.toml"),
+    include_str!("../experiments/E19.toml"),
+    include_str!("../experiments/E20.toml"),
+    include_str!("../experiments/E21.toml"),
+    include_str!("../experiments/E22.toml"),
     include_str!("../experiments/E23.toml"),
+    include_str!("../experiments/E24.toml"),
+    include_str!("../experiments/E24P.toml"),
+    include_str!("../experiments/E25.toml"),
+    include_str!("../experiments/E26.toml"),
 ];
 
-/// An experiment from a file, checked: its kind and all parameters exist and are possible.
+/// An experiment from a file, checked: its kind or program and all parameters exist and are possible.
 #[derive(Clone, PartialEq, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
@@ -58,16 +80,25 @@ pub struct Experiment {
     pub title: String,
     /// The paper that asked it first.
     pub source: String,
+    /// Who sees what, and whether they act.
+    #[serde(default)]
+    pub adversary: String,
+    /// What its figures do not show.
+    #[serde(default)]
+    pub limits: String,
     /// The kind of measurement.
-    pub kind: String,
-    /// The seed of every case.
+    #[serde(default)]
+    kind: String,
+    /// In place of a kind: worlds in code.
+    program: Option<Program>,
+    /// The seed of every case, or a program's first.
     #[serde(default = "first")]
     pub seed: u64,
     #[serde(default)]
     parameters: Table,
     #[serde(default)]
     quick: Table,
-    #[serde(rename = "case")]
+    #[serde(default, rename = "case")]
     cases: Vec<Case>,
     #[serde(default, rename = "order")]
     orders: Vec<Order>,
@@ -130,6 +161,9 @@ impl Experiment {
     }
 
     fn check(&self) -> Result<(), Impossible> {
+        if self.program.is_some() {
+            return self.check_program();
+        }
         if self.cases.is_empty() {
             return Err(Impossible("it has no case".into()));
         }
@@ -146,9 +180,29 @@ impl Experiment {
         }
     }
 
-    /// How many cases it has.
-    pub fn cases(&self) -> usize {
-        self.cases.len()
+    fn check_program(&self) -> Result<(), Impossible> {
+        if !self.kind.is_empty() || !self.cases.is_empty() || !self.orders.is_empty() {
+            return Err(Impossible("a program has no kind, cases or orders".into()));
+        }
+        [false, true].into_iter().try_for_each(|quick| self.seeded(quick).map(drop))
+    }
+
+    /// A program's parameters and how many seeds it has.
+    fn seeded(&self, quick: bool) -> Result<(Table, usize), Impossible> {
+        let quick = if quick { self.quick.clone() } else { Table::new() };
+        let mut parameters: Table = [self.parameters.clone(), quick].into_iter().flatten().collect();
+        let seeds = parameters.remove("seeds").and_then(|seeds| usize::try_from(seeds.as_integer()?).ok());
+        let seeds = seeds.ok_or_else(|| Impossible("a program has a number of `seeds` among its parameters".into()))?;
+        between("seeds", seeds, 1, SEEDS_MAX)?;
+        Ok((parameters, seeds))
+    }
+
+    /// What it runs, for a list: its kind and how many cases, or how many seeds.
+    pub fn summary(&self) -> String {
+        match &self.program {
+            Some(_) => format!("{} seeds", self.seeded(false).map_or(0, |(_, seeds)| seeds)),
+            None => format!("{}, {} cases", self.kind, self.cases.len()),
+        }
     }
 
     fn measure(&self, case: &Case, quick: bool) -> Result<Kind, Impossible> {
@@ -157,15 +211,31 @@ impl Experiment {
         Kind::new(&self.kind, tables.into_iter().flatten().collect())
     }
 
-    /// Measures all cases, one after another; `progress` is told before each.
+    /// Measures all cases, one after another, or runs all seeds of its program (`seeds` of them, if given); `progress` is told before
+    /// each case.
     ///
     /// # Errors
     /// See [`Measure::run`]; or it expects a figure that its kind does not measure.
-    pub fn run(&self, run: &Run, quick: bool, progress: impl Fn(&str)) -> Result<Report, Impossible> {
+    pub fn run(
+        &self,
+        run: &Run,
+        quick: bool,
+        seeds: Option<usize>,
+        progress: Option<&dyn Fn(&str)>,
+    ) -> Result<Report, Impossible> {
+        if let Some(program) = self.program {
+            let (parameters, own) = self.seeded(quick)?;
+            let seeds = seeds.unwrap_or(own);
+            let options = Options { first: run.seed, seeds, threads: run.threads, progress: progress.is_some() };
+            let report = program.run(parameters, &options)?;
+            return Ok(Report { id: self.id.clone(), title: self.title.clone(), ..report });
+        }
         let mut report = Report::new(&self.id, &self.title);
         let mut found: BTreeMap<(&str, &str), f64> = BTreeMap::new();
         for case in &self.cases {
-            progress(&format!("{}: {}", self.id, case.name));
+            if let Some(progress) = progress {
+                progress(&format!("{}: {}", self.id, case.name));
+            }
             let figures = self.measure(case, quick)?.run(run)?;
             for figure in &figures {
                 found.insert((&case.name, figure.name), figure.value);

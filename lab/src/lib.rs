@@ -12,6 +12,7 @@
 //! | [`measure`] | kinds of measurement: parameters in, figures out |
 //! | [`files`] | experiments as data: cases of a measurement, and what is expected of them |
 //! | [`experiments`], [`report`] | a file for each experiment in code, and what they all say |
+//! | [`results`] | folders of reports, as CSV and Parquet |
 //! | [`cli`] | the command line |
 
 pub mod attacks;
@@ -24,6 +25,7 @@ pub mod impossible;
 pub mod measure;
 pub mod population;
 pub mod report;
+pub mod results;
 pub mod simulation;
 pub mod statistics;
 pub mod world;

@@ -1,11 +1,11 @@
 //! What an experiment says: a row for each figure, with what was expected of it.
 
 use crate::statistics::Interval;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 
 /// What a figure should be.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expected {
     /// A p-value of at least this: nothing is seen.
@@ -48,13 +48,14 @@ impl fmt::Display for Expected {
 }
 
 /// One figure.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// What was compared or measured.
     pub what: String,
     /// The unit or kind of the figure: `p`, `AUC`, `s`.
     pub unit: String,
-    /// The figure.
+    /// The figure; not a number where an empty sample has none.
+    #[serde(deserialize_with = "or_nan")]
     pub value: f64,
     /// Its 95 % interval, if it has one.
     pub interval: Option<(f64, f64)>,
@@ -66,8 +67,13 @@ pub struct Row {
     pub met: bool,
 }
 
+/// JSON has no word for what is not a number but null.
+fn or_nan<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
 /// All that an experiment says.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Such as `E14`.
     pub id: String,

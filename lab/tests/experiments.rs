@@ -1,14 +1,12 @@
 //! Experiments with a few seeds: what is seen at once would be seen here. The full ones are `veilpost-lab run`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-use veilpost_lab::{
-    experiments::{ALL, Options},
-    report::Report,
-};
+use veilpost_lab::{files, measure::Run, report::Report};
 
 fn quick(id: &str, seeds: usize) -> Report {
-    let experiment = ALL.iter().find(|experiment| experiment.id == id).unwrap();
-    let report = (experiment.run)(&Options { first: 1, seeds, threads: 2, progress: false });
+    let all = files::shipped();
+    let experiment = all.iter().find(|experiment| experiment.id == id).unwrap();
+    let report = experiment.run(&Run { seed: 1, threads: 2 }, true, Some(seeds), None).unwrap();
     println!("{report}");
     assert!(!report.rows.is_empty());
     report

@@ -1,16 +1,13 @@
-//! `list` and `run`: experiments from files and in code, side by side.
+//! `list` and `run`.
 
 use super::Common;
 use crate::{
-    experiments::{self, Options},
     files::{self, Experiment},
     impossible::Impossible,
     report::Report,
+    results::{Made, Results},
 };
 use std::path::PathBuf;
-
-/// Of what a full run of an experiment in code has seeds, a quick one has this share, and two at least.
-const QUICK: usize = 10;
 
 #[derive(clap::Args)]
 pub(super) struct Arguments {
@@ -26,92 +23,69 @@ pub(super) struct Arguments {
     /// Smaller samples: what is seen at once is seen
     #[arg(long)]
     quick: bool,
-    /// Seeds of experiments in code; as many as they are made for if not given. Those in files say themselves how large their
-    /// samples are
+    /// Seeds of experiments that have some; as many as they are made for if not given
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     seeds: Option<u32>,
-}
-
-/// An experiment, wherever it stands.
-enum Any {
-    File(Box<Experiment>),
-    Code(&'static experiments::Experiment),
-}
-
-impl Any {
-    fn id(&self) -> &str {
-        match self {
-            Self::File(experiment) => &experiment.id,
-            Self::Code(experiment) => experiment.id,
-        }
-    }
-
-    /// Its place in the list: by number.
-    fn number(&self) -> u32 {
-        self.id().trim_start_matches('E').parse().unwrap_or(u32::MAX)
-    }
-
-    fn run(&self, arguments: &Arguments, common: &Common) -> Result<Report, Impossible> {
-        match self {
-            Self::File(experiment) => experiment.run(&common.run(experiment.seed), arguments.quick, |case| {
-                if !common.json {
-                    eprintln!("{case}");
-                }
-            }),
-            Self::Code(experiment) => {
-                let few = |seeds: usize| if arguments.quick { seeds.div_ceil(QUICK).max(2) } else { seeds };
-                let seeds = arguments.seeds.and_then(|seeds| usize::try_from(seeds).ok());
-                let options = Options {
-                    first: common.seed.unwrap_or(1),
-                    seeds: seeds.unwrap_or_else(|| few(experiment.seeds)),
-                    threads: common.threads(),
-                    progress: !common.json,
-                };
-                Ok((experiment.run)(&options))
-            }
-        }
-    }
-}
-
-fn all() -> Vec<Any> {
-    let mut all: Vec<Any> = files::shipped().into_iter().map(|experiment| Any::File(Box::new(experiment))).collect();
-    all.extend(experiments::ALL.iter().map(Any::Code));
-    all.sort_by_key(Any::number);
-    all
+    /// Folder for results: results.csv, results.parquet, and a file for each experiment. A run that was stopped goes on with the first
+    /// experiment that is not there
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 pub(super) fn list() {
-    for any in all() {
-        match &any {
-            Any::File(file) => println!("{:4} {} ({}, {} cases)", file.id, file.title, file.kind, file.cases()),
-            Any::Code(code) => println!("{:4} {} ({} seeds)", code.id, code.title, code.seeds),
-        }
+    for experiment in files::shipped() {
+        println!("{:4} {} ({})", experiment.id, experiment.title, experiment.summary());
     }
 }
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<bool, Impossible> {
+    let seeds = arguments.seeds.and_then(|seeds| usize::try_from(seeds).ok());
+    let chosen = chosen(arguments)?;
+    let results = arguments.out.as_deref().map(Results::open).transpose()?;
+    let mut met = true;
+    for (experiment, text) in chosen {
+        let made = Made::now(&text, arguments.quick, seeds, common.seed);
+        let done = results.as_ref().and_then(|results| results.find(&experiment.id, &made));
+        let report = match done {
+            Some(report) => {
+                eprintln!("{}: was done before, with the same program and parameters", experiment.id);
+                report
+            }
+            None => {
+                let progress = |case: &str| eprintln!("{case}");
+                let progress: Option<&dyn Fn(&str)> = if common.json { None } else { Some(&progress) };
+                let clock = super::clock();
+                let report = experiment.run(&common.run(experiment.seed), arguments.quick, seeds, progress)?;
+                let made = Made { seconds: clock.elapsed().as_secs_f64(), ..made };
+                results.as_ref().map_or(Ok(()), |results| results.keep(&report, &made))?;
+                report
+            }
+        };
+        print(&report, common.json);
+        met &= report.is_met();
+    }
+    Ok(met)
+}
+
+/// Experiments with the text of their files.
+fn chosen(arguments: &Arguments) -> Result<Vec<(Experiment, String)>, Impossible> {
     let mut chosen = Vec::new();
     for file in &arguments.file {
         let named = |reason: String| Impossible(format!("{}: {reason}", file.display()));
         let text = std::fs::read_to_string(file).map_err(|error| named(error.to_string()))?;
         let experiment = Experiment::parse(&text).map_err(|reason| named(reason.to_string()))?;
-        chosen.push(Any::File(Box::new(experiment)));
+        chosen.push((experiment, text));
     }
+    let shipped = || files::shipped().into_iter().zip(files::SHIPPED.iter().map(|text| (*text).to_owned()));
     for name in &arguments.experiments {
-        let found = all().into_iter().find(|any| any.id().eq_ignore_ascii_case(name));
+        let found = shipped().find(|(experiment, _)| experiment.id.eq_ignore_ascii_case(name));
         let unknown = || Impossible(format!("there is no experiment {name}; `veilpost-lab list` names them"));
         chosen.push(found.ok_or_else(unknown)?);
     }
     if arguments.all {
-        chosen.extend(all());
+        chosen.extend(shipped());
     }
-    let mut met = true;
-    for any in chosen {
-        let report = any.run(arguments, common)?;
-        print(&report, common.json);
-        met &= report.is_met();
-    }
-    Ok(met)
+    Ok(chosen)
 }
 
 pub(super) fn print(report: &Report, as_json: bool) {

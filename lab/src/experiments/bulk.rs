@@ -13,7 +13,8 @@ use crate::{
         Rank,
         bulk::{by_fit, by_volume},
     },
-    population::{Decoys, Design, Habits, Impossible, Message, Setup, Watched, require},
+    impossible::Impossible,
+    population::{Decoys, Design, Habits, Message, Setup, Watched, require},
     report::{Expected, Report},
     simulation::Asked,
     statistics::{mean, quantile, uniform},
@@ -98,24 +99,11 @@ fn attack(parameters: &Parameters, setup: &Setup, rng: &mut EngineRng) -> Found 
     found
 }
 
-/// Seeds of a full run.
-pub const SEEDS: usize = 20;
-
-/// Runs the experiment with its own parameters; with fewer seeds than it is made for, without the largest crowd.
-pub fn run(options: &Options) -> Report {
-    let mut parameters = Parameters::default();
-    if options.seeds < SEEDS {
-        parameters.crowd = parameters.crowd.quick();
-        parameters.put_slots = vec![4];
-    }
-    run_with(&parameters, options).expect("its own parameters are possible")
-}
-
 /// Runs the experiment.
 ///
 /// # Errors
 /// [`Impossible`] for parameters that nothing can be measured with.
-pub fn run_with(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
+pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
     parameters.check()?;
     let mut report = Report::new("E22", "who sends a file, and who reads it?");
     let shipped = Design::default();

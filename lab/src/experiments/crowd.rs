@@ -3,7 +3,8 @@
 use super::{Options, over_seeds};
 use crate::{
     attacks::{Rank, series::Way},
-    population::{Design, Habits, Impossible, Setup, Watched, live, require},
+    impossible::Impossible,
+    population::{Design, Habits, Setup, Watched, live, require},
     statistics::{Interval, mean, share},
 };
 use serde::{Deserialize, Serialize};

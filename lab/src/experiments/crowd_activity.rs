@@ -9,7 +9,8 @@ use super::{
     unobservability::NULL,
 };
 use crate::{
-    population::{Decoys, Design, Habits, Impossible, Request, Watched, require},
+    impossible::Impossible,
+    population::{Decoys, Design, Habits, Request, Watched, require},
     report::{Expected, Report},
     simulation::Asked,
     statistics::{Samples, ks_two, mean},
@@ -70,22 +71,15 @@ fn counted(parameters: &Parameters, seed: u64, clients: usize, busy: bool, desig
     [("writes in a tick", Asked::Put), ("reads in a tick", Asked::Get)].into_iter().flat_map(of).collect()
 }
 
-/// Seeds of a full run: each compares worlds of their own.
-pub const SEEDS: usize = 60;
 const SHIPPED: &str = "as shipped";
 /// Worlds of the largest crowd at least: a test of fewer sees nothing.
 const WORLDS: usize = 12;
-
-/// Runs the experiment with its own parameters.
-pub fn run(options: &Options) -> Report {
-    run_with(&Parameters::default(), options).expect("its own parameters are possible")
-}
 
 /// Runs the experiment.
 ///
 /// # Errors
 /// [`Impossible`] for parameters that nothing can be measured with.
-pub fn run_with(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
+pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
     parameters.check()?;
     let mut report = Report::new("E24P", "do mailboxes and digests show whether a crowd writes?");
     let additive = Design { decoys: Decoys::Additive, ..Design::default() };

@@ -13,7 +13,8 @@ use crate::{
         Rank,
         disclosure::{Received, least_squares, recall, recall_at_best, rounds_needed, statistical},
     },
-    population::{Decoys, Design, Impossible, Lines, Watched, require},
+    impossible::Impossible,
+    population::{Decoys, Design, Lines, Watched, require},
     report::{Expected, Report},
     statistics::{mean, share, uniform},
 };
@@ -230,23 +231,11 @@ pub(super) const UNCOVERED: Design = Design {
     reads_replace: false,
 };
 
-/// Seeds of a full run.
-pub const SEEDS: usize = 20;
-
-/// Runs the experiment with its own parameters; with fewer seeds than it is made for, without the largest crowd.
-pub fn run(options: &Options) -> Report {
-    let mut parameters = Parameters::default();
-    if options.seeds < SEEDS {
-        parameters.crowd = parameters.crowd.quick();
-    }
-    run_with(&parameters, options).expect("its own parameters are possible")
-}
-
 /// Runs the experiment.
 ///
 /// # Errors
 /// [`Impossible`] for parameters that nothing can be measured with.
-pub fn run_with(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
+pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
     parameters.check()?;
     let mut report = Report::new("E12", "does statistical disclosure find whom somebody writes to?");
     estimators(parameters, options, &mut report);

@@ -13,7 +13,8 @@ use crate::{
         Rank,
         receipts::{Accounts, WINDOW, by_accounts, by_lines},
     },
-    population::{Design, Habits, Impossible, Receipts, Watched, require},
+    impossible::Impossible,
+    population::{Design, Habits, Receipts, Watched, require},
     report::{Expected, Report},
     statistics::uniform,
 };
@@ -102,23 +103,11 @@ const ACCOUNTS: &str = "control: accounts, receipts at once, no decoys";
 const SHIPPED: &str = "as shipped: lines";
 const CONTROL: &str = "control: lines, receipts at once, no cover";
 
-/// Seeds of a full run.
-pub const SEEDS: usize = 20;
-
-/// Runs the experiment with its own parameters; with fewer seeds than it is made for, without the largest crowd.
-pub fn run(options: &Options) -> Report {
-    let mut parameters = Parameters::default();
-    if options.seeds < SEEDS {
-        parameters.crowd = parameters.crowd.quick();
-    }
-    run_with(&parameters, options).expect("its own parameters are possible")
-}
-
 /// Runs the experiment.
 ///
 /// # Errors
 /// [`Impossible`] for parameters that nothing can be measured with.
-pub fn run_with(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
+pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
     parameters.check()?;
     let mut report = Report::new("E13", "do receipts show who writes to somebody?");
     let immediate = Design { receipts: Receipts::Immediate, ..UNCOVERED };

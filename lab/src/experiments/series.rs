@@ -10,7 +10,8 @@ use crate::{
         Rank,
         series::{Suspects, Way},
     },
-    population::{Design, Habits, Id, Impossible, Kind, Owner, Reading, Request, Watched, require},
+    impossible::Impossible,
+    population::{Design, Habits, Id, Kind, Owner, Reading, Request, Watched, require},
     report::{Expected, Report},
     simulation::Asked,
     statistics::{mean, quantile},
@@ -160,23 +161,11 @@ fn polls(parameters: &Parameters, seed: u64, clients: usize) -> Outcomes {
     outcomes
 }
 
-/// Seeds of a full run.
-pub const SEEDS: usize = 20;
-
-/// Runs the experiment with its own parameters; with fewer seeds than it is made for, without the largest crowd.
-pub fn run(options: &Options) -> Report {
-    let mut parameters = Parameters::default();
-    if options.seeds < SEEDS {
-        parameters.crowd = parameters.crowd.quick();
-    }
-    run_with(&parameters, options).expect("its own parameters are possible")
-}
-
 /// Runs the experiment.
 ///
 /// # Errors
 /// [`Impossible`] for parameters that nothing can be measured with.
-pub fn run_with(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
+pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
     parameters.check()?;
     let mut report = Report::new("E17", "whose are the requests for one box?");
     let found = parameters.crowd.over(options, |seed, clients| {

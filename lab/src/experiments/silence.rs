@@ -13,7 +13,8 @@ use crate::{
         clusters::{Silences, adjusted_rand, after_naming, in_series, together},
         presence::by_return,
     },
-    population::{Design, Habits, Impossible, Kind, Reading, Watched, require},
+    impossible::Impossible,
+    population::{Design, Habits, Kind, Reading, Watched, require},
     report::{Expected, Report},
     statistics::mean,
 };
@@ -111,23 +112,11 @@ fn reader_by_return(watched: &Watched, silent: &Silences) -> Option<Rank> {
     Rank::of(&scores, watched.truth.owner(silent.id)?.reader as usize)
 }
 
-/// Seeds of a full run.
-pub const SEEDS: usize = 20;
-
-/// Runs the experiment with its own parameters; with fewer seeds than it is made for, without the largest crowd.
-pub fn run(options: &Options) -> Report {
-    let mut parameters = Parameters::default();
-    if options.seeds < SEEDS {
-        parameters.crowd = parameters.crowd.quick();
-    }
-    run_with(&parameters, options).expect("its own parameters are possible")
-}
-
 /// Runs the experiment.
 ///
 /// # Errors
 /// [`Impossible`] for parameters that nothing can be measured with.
-pub fn run_with(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
+pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
     parameters.check()?;
     let mut report = Report::new("E18", "do boxes that fall silent and return together show whose they are?");
     for (name, reading) in [("as shipped", Reading::Digests), ("control: polls", Reading::Polls)] {

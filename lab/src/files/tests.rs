@@ -12,7 +12,7 @@ fn file(rest: &str) -> Result<Experiment, Impossible> {
 fn all_files_that_ship_are_read_and_have_names_of_their_own() {
     let all = shipped();
     let mut ids: Vec<&str> = all.iter().map(|experiment| experiment.id.as_str()).collect();
-    ids.extend(crate::experiments::ALL.iter().map(|experiment| experiment.id));
+    assert!(all.iter().all(|experiment| !experiment.adversary.is_empty() && !experiment.limits.is_empty()));
     let count = ids.len();
     ids.sort_unstable();
     ids.dedup();
@@ -27,7 +27,7 @@ fn a_case_takes_its_parameters_before_those_of_all_and_in_a_quick_run_the_quick_
     )
     .unwrap();
     let p = |quick| {
-        let report = experiment.run(&RUN, quick, |_| {}).unwrap();
+        let report = experiment.run(&RUN, quick, None, None).unwrap();
         report.rows.iter().filter(|row| row.what.ends_with(": p")).map(|row| row.value).collect::<Vec<_>>()
     };
     assert_eq!((p(false), p(true)), (vec![0.5, 0.3], vec![0.2, 0.4]));
@@ -45,7 +45,7 @@ fn a_figure_outside_its_tolerance_and_an_order_that_does_not_hold_are_not_met() 
          [[order]]\nfigure = \"p\"\nfalling = [\"a\", \"b\"]\nby = 0.05\nsource = \"z\"",
     )
     .unwrap();
-    let report = experiment.run(&RUN, false, |_| {}).unwrap();
+    let report = experiment.run(&RUN, false, None, None).unwrap();
     let met = |of: &str| report.rows.iter().find(|row| row.what.contains(of)).unwrap().met;
     assert_eq!([met("[x]"), met("[y]"), met("b > a"), met("a > b")], [true, false, true, false]);
     assert!(!report.is_met());
@@ -68,5 +68,5 @@ fn files_with_mistakes_are_refused_in_words() {
         assert!(refused.contains(word), "{rest}: {refused}");
     }
     let unknown = file(&format!("{case}expect = [{{ figure = \"q\", at_least = 1.0, source = \"s\" }}]")).unwrap();
-    assert!(unknown.run(&RUN, false, |_| {}).unwrap_err().to_string().contains("`q`"));
+    assert!(unknown.run(&RUN, false, None, None).unwrap_err().to_string().contains("`q`"));
 }

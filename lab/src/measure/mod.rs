@@ -176,7 +176,7 @@ impl Measure for Kind {
 }
 
 /// A person writes 5000 where 5000.0 is meant.
-fn read<T: DeserializeOwned>(parameters: Table) -> Result<T, Impossible> {
+pub(crate) fn read<T: DeserializeOwned>(parameters: Table) -> Result<T, Impossible> {
     Value::Table(parameters).try_into().map_err(|error: toml::de::Error| Impossible(error.message().to_owned()))
 }
 

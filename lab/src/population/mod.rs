@@ -29,7 +29,7 @@ mod setup;
 mod talking;
 mod view;
 
-pub use setup::{Copies, Decoys, Design, Habits, Impossible, PIECE, Reading, Receipts, Setup, require};
+pub use setup::{Copies, Decoys, Design, Habits, PIECE, Reading, Receipts, Setup, require};
 pub use view::{ByBox, Id, Kind, Lines, Message, Named, Owner, Request, Requests, Told, Truth, View, Watched};
 
 use client::{Client, Parcel};
@@ -50,7 +50,7 @@ use veilpost_pki::Rates;
 ///
 /// # Errors
 /// [`Impossible`] for a setup that cannot be.
-pub fn live(setup: &Setup) -> Result<Watched, Impossible> {
+pub fn live(setup: &Setup) -> Result<Watched, crate::impossible::Impossible> {
     setup.check()?;
     let mut world = World::new(setup);
     world.begin();

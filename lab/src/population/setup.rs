@@ -1,5 +1,6 @@
 //! What a population is made of, and what is refused.
 
+use crate::impossible::Impossible;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use veilpost_packet::{geometry, profile::Profile, time::Timestamp};
@@ -13,11 +14,6 @@ pub const PIECE: usize = geometry::BOX_PLAINTEXT - 2;
 const PIECES_MAX: usize = 256;
 /// A downlink is to be so much faster than all that comes over it (DESIGN 6).
 const DOWNLINK_SPARE: f64 = 1.25;
-
-/// Parameters that no measurement can be made with.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Impossible(pub String);
 
 /// Refuses unless `holds`.
 ///
