@@ -29,6 +29,8 @@ pub struct Cost {
     pub median: Duration,
     /// 95 % are there sooner.
     pub p95: Duration,
+    /// 99 % are there sooner.
+    pub p99: Duration,
 }
 
 /// What a profile costs under these parameters.
@@ -37,7 +39,7 @@ pub fn of(params: &Params, profile: Profile) -> Cost {
     let (up, down) = traffic(params, &rates);
     let texts = texts(params, &rates);
     let at = |share: usize| texts.get(texts.len() * share / 100).copied().unwrap_or_default();
-    Cost { up, down, median: at(50), p95: at(95) }
+    Cost { up, down, median: at(50), p95: at(95), p99: at(99) }
 }
 
 /// Bytes a day, up and down.

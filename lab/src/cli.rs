@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints reports")]
 #![allow(clippy::disallowed_methods, reason = "it says how long experiments took")]
 
+mod report;
 mod run;
 mod sweep;
 
@@ -22,7 +23,9 @@ use std::{process::ExitCode, time::Instant};
     version,
     after_help = "Examples:\n  veilpost-lab list\n  veilpost-lab run E14 --seeds 20\n  veilpost-lab run --all --quick\n  \
         veilpost-lab entropy --layers 4 --corrupt 0.1 --json\n  \
-        veilpost-lab sweep entropy --set rate=1000 --over layers=2,3,4"
+        veilpost-lab sweep entropy --set rate=1000 --over layers=2,3,4\n  \
+        veilpost-lab run --all --quick --out results && veilpost-lab report --from results\n  \
+        veilpost-lab advise --users 1000 --latency 30s --bandwidth 800MB/day"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -63,6 +66,12 @@ enum Command {
     Run(run::Arguments),
     /// Measures one kind with all values of some parameters.
     Sweep(sweep::Arguments),
+    /// Makes one HTML page of results, with plots.
+    Report(report::Page),
+    /// Compares clients' lines in a capture of one's own.
+    Lines(report::Lines),
+    /// Finds parameters for a network of a given size.
+    Advise(report::Advise),
     #[command(flatten)]
     Measure(Kind),
 }
@@ -77,6 +86,9 @@ pub fn main() -> ExitCode {
         }
         Command::Run(arguments) => run::run(&arguments, &common),
         Command::Sweep(arguments) => sweep::sweep(&arguments, &common),
+        Command::Report(arguments) => report::page(&arguments, &common),
+        Command::Lines(arguments) => report::lines(&arguments, &common),
+        Command::Advise(arguments) => report::advise(&arguments, &common),
         Command::Measure(kind) => measure(&kind, &common),
     };
     match done {

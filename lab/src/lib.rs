@@ -12,9 +12,12 @@
 //! | [`measure`] | kinds of measurement: parameters in, figures out |
 //! | [`files`] | experiments as data: cases of a measurement, and what is expected of them |
 //! | [`experiments`], [`report`] | a file for each experiment in code, and what they all say |
-//! | [`results`] | folders of reports, as CSV and Parquet |
+//! | [`results`], [`page`] | folders of reports, as CSV and Parquet; one HTML page of them |
+//! | [`lines`] | clients' lines out of anybody's capture |
+//! | [`advise`] | parameters for a network of a given size |
 //! | [`cli`] | the command line |
 
+pub mod advise;
 pub mod attacks;
 pub mod capture;
 pub mod cli;
@@ -22,7 +25,9 @@ pub mod experiments;
 pub mod files;
 pub mod flow;
 pub mod impossible;
+pub mod lines;
 pub mod measure;
+pub mod page;
 pub mod population;
 pub mod report;
 pub mod results;

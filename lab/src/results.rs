@@ -165,12 +165,13 @@ fn number(id: &str) -> (u32, String) {
 fn read(path: &Path) -> Result<Finished, Impossible> {
     let bytes = fs::read(path).map_err(|error| named(path, error))?;
     let finished = serde_json::from_slice(&bytes);
-    finished.map_err(|error| named(path, format!("no result of this version ({error}); remove it to run the experiment again")))
+    finished.map_err(|error| {
+        named(path, format!("no result of this version ({error}); remove it to run the experiment again"))
+    })
 }
 
-const COLUMNS: [&str; 13] = [
-    "experiment", "what", "unit", "value", "low", "high", "n", "expected", "met", "quick", "seeds", "seed", "commit",
-];
+const COLUMNS: [&str; 13] =
+    ["experiment", "what", "unit", "value", "low", "high", "n", "expected", "met", "quick", "seeds", "seed", "commit"];
 
 fn rows(all: &[Finished]) -> impl Iterator<Item = (&Finished, &Row)> {
     all.iter().flat_map(|finished| finished.report.rows.iter().map(move |row| (finished, row)))

@@ -27,10 +27,7 @@ fn disclosure_finds_contacts_of_clients_without_cover_and_not_of_those_that_ship
     let crowd = Crowd { minutes: 60.0, ..hundred(disclosure::Parameters::default().crowd) };
     let parameters = disclosure::Parameters { crowd, trials: 4, ..disclosure::Parameters::default() };
     // Eight trials are too few for shares of all trials.
-    assert_met(
-        &disclosure::run(&parameters, &OPTIONS).unwrap(),
-        &["100 receivers", "1000 receivers", "100 people"],
-    );
+    assert_met(&disclosure::run(&parameters, &OPTIONS).unwrap(), &["100 receivers", "1000 receivers", "100 people"]);
 }
 
 #[test]
