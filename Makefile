@@ -62,6 +62,7 @@ bench: deps
 	$(TARGET)/release/bench-replication
 	$(TARGET)/release/bench-store
 	$(TARGET)/release/bench-clocks
+	$(TARGET)/release/bench-lab
 	$(TARGET)/release/bench-loops
 	$(TARGET)/release/bench-network
 	$(TARGET)/release/bench-directory

@@ -8,6 +8,7 @@
 //! | `bench-puzzle` | what the puzzle of a Put costs who solves it and who verifies it |
 //! | `bench-replication` | durable Puts of one mailbox and of three together; boxes placed anew when one of five leaves |
 //! | `bench-store` | the mailbox's two stores, side by side, as a Markdown table |
+//! | `bench-lab` | hops a second of the lab's packet flows, with the shipped mix engine |
 //! | `bench-loops` | loops over a network of real processes against the delays that were drawn for them |
 //! | `bench-network` | memory, idle CPU and times of delivery on a network of real processes |
 //!

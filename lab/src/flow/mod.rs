@@ -33,7 +33,6 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
     iter::Peekable,
-    time::Duration,
 };
 use trips::{Leg, Nature, Trips};
 use veilpost_mixnode::{Engine, Origin};
@@ -57,7 +56,8 @@ pub struct Flow<S: Iterator<Item = Injection>> {
     /// When mixes want to be woken. Entries that are not in `wake` any more are stale.
     wakes: BinaryHeap<Reverse<(Timestamp, usize)>>,
     wake: Vec<Timestamp>,
-    next_dummy: Timestamp,
+    /// When mixes make their next dummies.
+    dummies: BinaryHeap<Reverse<(Timestamp, usize)>>,
     rng: EngineRng,
     now: Timestamp,
     frames: u64,
@@ -89,7 +89,9 @@ impl<S: Iterator<Item = Injection>> Flow<S> {
     /// See [`Setup::check`].
     pub fn new(setup: Setup, adversary: Adversary, source: S, mut rng: EngineRng) -> Result<Self, Impossible> {
         setup.check()?;
-        let engines = engines(setup.layers, setup.width, setup.hop_delay(), &mut fork(&mut rng));
+        // The document's mean bounds delays, and a dummy's begins with a gap.
+        let longest = setup.hop_delay() + setup.dummy_gap().unwrap_or_default();
+        let engines = engines(setup.layers, setup.width, longest, &mut fork(&mut rng));
         let mut flow = Self {
             adversary,
             wake: vec![Timestamp::FAR_FUTURE; engines.len()],
@@ -98,15 +100,17 @@ impl<S: Iterator<Item = Injection>> Flow<S> {
             source: source.peekable(),
             flying: VecDeque::new(),
             wakes: BinaryHeap::new(),
-            next_dummy: Timestamp::FAR_FUTURE,
+            dummies: BinaryHeap::new(),
             rng,
             now: START,
             frames: 0,
             hops: 0,
             setup,
         };
-        if let Some(gap) = flow.dummy_gap() {
-            flow.next_dummy = START + exponential(&mut flow.rng, gap);
+        if flow.setup.dummy_gap().is_some() {
+            // One who has a mix saves what only helps others.
+            let makers = (0..flow.setup.dummy_makers()).filter(|mix| !flow.adversary.has(*mix));
+            flow.dummies = makers.map(|mix| Reverse((START, mix))).collect();
         }
         Ok(flow)
     }
@@ -133,12 +137,29 @@ impl<S: Iterator<Item = Injection>> Flow<S> {
         self.hops
     }
 
+    /// What is due first; of what is due at one time, in the order of the lines below. The hot spot of a run, hence no iterator.
     fn next(&mut self) -> Option<(Timestamp, Next)> {
-        let injection = self.source.peek().map(|injection| (injection.at, Next::Injection));
-        let arrival = self.flying.front().map(|flying| (flying.due, Next::Arrival));
-        let dummy = Some((self.next_dummy, Next::Dummy)).filter(|(at, _)| *at < Timestamp::FAR_FUTURE);
-        let wake = self.wakes.peek().map(|Reverse((at, _))| (*at, Next::Wake));
-        [injection, arrival, dummy, wake].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let mut first = None;
+        let mut earliest = Timestamp::FAR_FUTURE;
+        let mut consider = |at: Timestamp, next: Next| {
+            if at < earliest {
+                earliest = at;
+                first = Some((at, next));
+            }
+        };
+        if let Some(injection) = self.source.peek() {
+            consider(injection.at, Next::Injection);
+        }
+        if let Some(flying) = self.flying.front() {
+            consider(flying.due, Next::Arrival);
+        }
+        if let Some(Reverse((at, _))) = self.dummies.peek() {
+            consider(*at, Next::Dummy);
+        }
+        if let Some(Reverse((at, _))) = self.wakes.peek() {
+            consider(*at, Next::Wake);
+        }
+        first
     }
 
     fn inject(&mut self, observer: &mut impl Observer) {
@@ -256,24 +277,18 @@ impl<S: Iterator<Item = Injection>> Flow<S> {
         self.send(trip, packet, (End::Mix(mix), to), pool, observer);
     }
 
-    /// Mean time between two dummies of the whole network.
-    fn dummy_gap(&self) -> Option<Duration> {
-        let rate = self.setup.dummy_rate;
-        (self.setup.dummies != Dummies::None && rate > 0.0).then(|| Duration::from_secs_f64(1.0 / rate))
-    }
-
-    /// A mix of any layer but the last makes a dummy and keeps it back as it does with packets that come.
+    /// A mix makes a dummy as MiXiM's mixes do: it is in the pool from now on, begins its delay when the next one is made, and goes the
+    /// way of packets that come. So each mix always has one that has not begun.
     fn make_dummy(&mut self) -> Result<(), Impossible> {
-        let gap = self.dummy_gap().unwrap_or(Duration::MAX);
-        self.next_dummy = self.now + exponential(&mut self.rng, gap);
-        let Setup { layers, width, dummies, .. } = self.setup;
-        let mix = self.rng.random_range(0..(layers - 1) * width);
-        // One who has a mix saves what only helps others.
-        if self.adversary.has(mix) {
+        let (Some(Reverse((now, mix))), Some(gap)) = (self.dummies.pop(), self.setup.dummy_gap()) else {
             return Ok(());
-        }
+        };
+        let gap = exponential(&mut self.rng, gap);
+        self.dummies.push(Reverse((now + gap, mix)));
+        let Setup { layers, width, dummies, .. } = self.setup;
         let hops = if dummies == Dummies::Links { 1 } else { layers };
         let trip = self.begin(Nature::Dummy { hops }, mix / width, Some(mix));
+        self.trips.delay_more(trip, gap);
         self.hand_over(mix, trip, model::token(trip as u64))
     }
 }

@@ -14,7 +14,7 @@ pub(crate) const WIDTH_MAX: usize = 1_000;
 /// Mean delays that network documents allow, in seconds.
 const HOP_DELAYS: (f64, f64) = (0.001, 3_600.0);
 
-/// Dummies that mixes make, as in MiXiM (Ben Guirat, Gosain and Diaz, 2021).
+/// Dummies that mixes make, as in MiXiM (Ben Guirat, Gosain and Diaz, WPES 2021).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Dummies {
@@ -89,6 +89,12 @@ impl Setup {
         if self.dummies != Dummies::None && self.layers < 2 {
             return Err(Impossible("dummies need 2 layers or more: the last layer makes none".into()));
         }
+        if self.dummy_gap().is_some_and(|gap| gap.as_secs_f64() + self.delay_per_hop > longest) {
+            return Err(Impossible(format!(
+                "dummy_rate is {}; that is less than one an hour of each mix",
+                self.dummy_rate
+            )));
+        }
         Ok(())
     }
 
@@ -105,6 +111,18 @@ impl Setup {
     /// How long a packet takes through the network on average, in seconds.
     pub fn end_to_end(&self) -> f64 {
         self.layers as f64 * self.delay_per_hop + (self.layers + 1) as f64 * self.link_latency
+    }
+
+    /// Mixes that make dummies, from the first: all but those of the last layer.
+    pub(super) fn dummy_makers(&self) -> usize {
+        (self.layers - 1) * self.width
+    }
+
+    /// Mean time between two dummies of one mix; `None` if there are none.
+    pub(super) fn dummy_gap(&self) -> Option<Duration> {
+        let each = self.dummy_rate / self.dummy_makers() as f64;
+        (self.dummies != Dummies::None && each > 0.0)
+            .then(|| Duration::try_from_secs_f64(1.0 / each).unwrap_or(Duration::MAX))
     }
 
     /// Draws a mix of one layer.

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 use veilpost_packet::random::seeded;
 
 /// Everything, written down.

@@ -63,6 +63,12 @@ impl Trips {
         number
     }
 
+    /// Makes the delay at the leg that a trip is at longer.
+    pub(super) fn delay_more(&mut self, number: usize, by: Duration) {
+        let at = number * self.layers + self.get(number).leg;
+        self.legs.get_mut(at).expect("a packet is at one of its legs").delay += by;
+    }
+
     pub(super) fn end(&mut self, number: usize) {
         self.free.push(number);
     }

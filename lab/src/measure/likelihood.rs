@@ -16,7 +16,8 @@ use veilpost_packet::random::{fork, seeded};
 const LOOKS_OF_ONE: usize = 30;
 /// Mean delays before the first look, beyond those of the layers.
 const FILL: f64 = 20.0;
-/// Mean delays from one look to the next, for each layer and once more: what is in the network has changed by then.
+/// Mean delays from one look to the next, times the root of the layers: three deviations of the way to the last mix, after which little of
+/// what is in it is left.
 const APART: f64 = 3.0;
 
 /// How differently two senders' packets are spread over what an honest mix of the last layer holds: epsilon = |ln (p0 / p1)|.
@@ -75,7 +76,7 @@ impl Likelihood {
             let mix = veilpost_packet::random::pick(&mut choice, &honest).copied();
             let mix = mix.ok_or_else(|| Impossible("all mixes of the last layer are corrupt".into()))?;
             found.extend(attack.epsilon(mix));
-            until = until + delays(APART * (self.layers + 1) as f64);
+            until = until + delays(APART * (self.layers as f64).sqrt());
         }
         Ok(found)
     }

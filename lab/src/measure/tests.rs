@@ -65,3 +65,40 @@ fn figures_do_not_depend_on_the_number_of_threads() {
     let [one, three] = [1, 3].map(|threads| kind.run(&Run { seed: 5, threads }).unwrap());
     assert_eq!(one, three);
 }
+
+#[test]
+fn a_flow_without_cover_is_matched_by_its_bursts_and_one_with_slow_mixes_and_cover_hardly() {
+    let few = "flows = 20\nobservations = 40\n";
+    let open = measure("matching", &format!("{few}cover = false\ndelay_per_hop = 0.02"));
+    let covered = measure("matching", &format!("{few}delay_per_hop = 0.5"));
+    assert!(figure(&open, "auc") > 0.95, "{open:?}");
+    assert!(figure(&covered, "auc") < 0.75, "{covered:?}");
+}
+
+#[test]
+fn first_in_first_out_wins_as_often_as_the_closed_form_says() {
+    let found = figure(&measure("pairing", "user_rate = 1\ntrials = 20000"), "advantage");
+    assert!((found - 0.25).abs() < 0.015, "{found}");
+}
+
+#[test]
+fn one_mix_has_the_entropy_of_the_table_and_the_pool_of_an_infinite_queue() {
+    let figures = measure("single-mix", "ratio = 5\ndepartures = 40000");
+    assert!((figure(&figures, "mean_bits") - 3.758).abs() < 0.05, "{figures:?}");
+    assert!((figure(&figures, "pool_mean") - 5.0).abs() < 0.3, "{figures:?}");
+}
+
+#[test]
+fn two_senders_differ_by_the_shot_noise_of_their_clocks() {
+    // The closed form of E9 for 2 layers and mu = 1: 0.41.
+    let found = figure(&measure("likelihood", "layers = 2\nlooks = 120"), "epsilon");
+    assert!((0.3..0.6).contains(&found), "{found}");
+}
+
+#[test]
+fn clients_that_stay_with_middle_mixes_are_exposed_by_those_alone() {
+    let all = "corrupt = 0.2\nwidth = 10\npackets = 1000\nclients = 40\n";
+    let exposed = |sticky| figure(&measure("sticky", &format!("{all}sticky = {sticky}")), "exposed");
+    let (stays, roams) = (exposed(true), exposed(false));
+    assert!((stays - 0.488).abs() < 0.25 && roams > 0.9, "{stays} {roams}");
+}
