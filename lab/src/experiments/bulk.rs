@@ -118,6 +118,7 @@ pub fn run(options: &Options) -> Report {
 pub fn run_with(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
     parameters.check()?;
     let mut report = Report::new("E22", "who sends a file, and who reads it?");
+    parameters.crowd.add_costs(&mut report);
     let shipped = Design::default();
     let standard = Setup::default().params.put_slot;
     let slots = parameters.put_slots.iter().map(|slot| (format!("one Put slot in {slot}"), shipped, *slot));
