@@ -25,7 +25,7 @@ impl World<'_> {
     pub(super) fn connect(&mut self, who: u32) {
         let (now, rates, habits) = (self.now, self.rates, self.setup.habits);
         let stays = people::some(habits.online * 60.0, &mut self.rng);
-        let client = self.client(who);
+        let client = self.clients.get_mut(who as usize).expect("events name clients that are");
         let leaves = if habits.online > 0.0 && habits.offline > 0.0 { now + stays } else { Timestamp::FAR_FUTURE };
         let clocks = Clocks::start(now, &rates, &mut client.rng);
         let first = clocks.next_wake();
@@ -33,7 +33,8 @@ impl World<'_> {
         (client.connected, client.leaves) = (now, leaves);
         let caught_up = now + exponential(&mut client.rng, rates.loop_gap);
         for id in std::mem::take(&mut client.missed) {
-            let due = caught_up + late_wait(&mut client.rng);
+            let absence = self.parcels.get(id as usize).map_or(Duration::ZERO, |parcel| parcel.absence);
+            let due = caught_up + late_wait(&mut client.rng) + absence;
             client.gets.push(Reverse((due, Job::Get(id))));
         }
         if leaves < Timestamp::FAR_FUTURE {

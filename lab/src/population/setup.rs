@@ -244,6 +244,7 @@ impl Setup {
         require((0.0..1.0).contains(&self.loss), "the share of lost packets must lie between 0 and 1")?;
         require(!self.watch.is_zero(), "nothing is seen in no time")?;
         require(self.watch.as_secs() <= 86_400, "a watch takes a day at most")?;
+        require(self.warm_up.as_secs() <= 10 * 86_400, "a population lives for ten days at most before it is watched")?;
         require(self.latency.as_secs() < 60, "a link's latency is below a minute")?;
         self.params.check().map_err(|error| Impossible(format!("the network's parameters are impossible: {error}")))?;
         self.habits.check(self.clients)
