@@ -93,7 +93,7 @@ pub fn report(capture: &Capture, seed: u64) -> Result<Report, Impossible> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::capture::{Endpoint, Header, Row, Source, VERSION};

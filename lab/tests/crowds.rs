@@ -64,7 +64,7 @@ fn who_sends_a_file_on_top_of_decoys_is_found_by_volume_and_who_sends_it_in_thei
 
 #[test]
 fn a_crowd_that_writes_on_top_of_decoys_writes_more() {
-    let crowd = hundred(crowd_activity::Parameters::default().crowd);
+    let crowd = Crowd { minutes: 10.0, warm_up: 5.0, ..hundred(crowd_activity::Parameters::default().crowd) };
     let parameters = crowd_activity::Parameters { crowd, ..crowd_activity::Parameters::default() };
     assert_met(&crowd_activity::run(&parameters, &Options { seeds: 8, ..OPTIONS }).unwrap(), &[]);
 }

@@ -5,11 +5,13 @@
 //! | [`testnet`] | the whole network as real processes on loopback |
 //! | [`scene`] | two contacts on such a network |
 //! | [`observer`] | someone who watches every line of such a network |
+//! | [`lines`] | four people on such a network, watched |
 //! | [`logs`] | looking through logs for what they must not tell |
 //! | [`person`] | someone who uses the `veilpost` command |
 #![allow(clippy::disallowed_methods, reason = "tests and tools are shells")]
 
 pub mod fixed;
+pub mod lines;
 pub mod logs;
 pub mod observer;
 pub mod person;

@@ -106,11 +106,12 @@ fn attack(parameters: &Parameters, setup: &Setup, rng: &mut EngineRng) -> Found 
 pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossible> {
     parameters.check()?;
     let mut report = Report::new("E22", "who sends a file, and who reads it?");
+    parameters.crowd.add_costs(&mut report);
     let shipped = Design::default();
     let standard = Setup::default().params.put_slot;
     let slots = parameters.put_slots.iter().map(|slot| (format!("one Put slot in {slot}"), shipped, *slot));
     let others = [
-        ("reads in place of decoys".to_owned(), Design { reads_replace: true, ..shipped }, standard),
+        ("reads beside decoys".to_owned(), Design { reads_replace: false, ..shipped }, standard),
         ("control: additive decoys".to_owned(), Design { decoys: Decoys::Additive, ..shipped }, standard),
         ("control: no cover".to_owned(), UNCOVERED, standard),
     ];

@@ -5,14 +5,18 @@ use crate::{
     attacks::{Rank, series::Way},
     impossible::Impossible,
     population::{Design, Habits, Setup, Watched, live, require},
+    report::{Expected, Report},
     statistics::{Interval, mean, share},
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use veilpost_client::cost;
 use veilpost_packet::{
     geometry::ROUTE_DELAYS,
+    profile::Profile,
     random::{EngineRng, seeded},
 };
+use veilpost_pki::Params;
 
 /// A crowd of clients that is watched.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -78,6 +82,22 @@ impl Crowd {
         Self { clients, ..self }
     }
 
+    /// What a client of each size costs as shipped. Everyone gets all digests, which grow with the crowd: where the downlink of the
+    /// standard parameters is too slow for them it is as fast as the design asks, see [`Setup::rates`].
+    pub(super) fn add_costs(&self, report: &mut Report) {
+        for clients in &self.clients {
+            let setup = self.setup(0, *clients, Design::default());
+            let params = Params { downlink_gap: setup.rates().downlink_gap, ..setup.params };
+            let cost = cost::of(&params, Profile::Standard);
+            let what = format!("cost with {clients} clients");
+            let megabytes = (cost.up + cost.down) as f64 / 1e6;
+            let expected = Expected::AtMost(MEGABYTES_A_DAY);
+            report.add(format!("{what}: traffic of a client, both directions"), "MB a day", megabytes, 1, expected);
+            let median = cost.median.as_secs_f64();
+            report.add(format!("{what}: a text, as reckoned, median"), "s", median, 1, Expected::Known);
+        }
+    }
+
     /// Runs `one` over seeds at each size. Larger crowds have more people to attack in each: fewer seeds, in proportion.
     pub(super) fn over<T: Send>(
         &self,
@@ -92,6 +112,8 @@ impl Crowd {
     }
 }
 
+/// What a client is to cost at most (DESIGN 11).
+const MEGABYTES_A_DAY: f64 = 1_000.0;
 /// A crowd that is run over all seeds.
 const SMALLEST: usize = 100;
 

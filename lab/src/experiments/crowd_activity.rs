@@ -83,9 +83,9 @@ pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossi
     parameters.check()?;
     let mut report = Report::new("E24P", "do mailboxes and digests show whether a crowd writes?");
     let additive = Design { decoys: Decoys::Additive, ..Design::default() };
-    let replacing = Design { reads_replace: true, ..Design::default() };
+    let beside = Design { reads_replace: false, ..Design::default() };
     let designs =
-        [(SHIPPED, Design::default()), ("reads in place of decoys", replacing), ("control: additive decoys", additive)];
+        [(SHIPPED, Design::default()), ("reads beside decoys", beside), ("control: additive decoys", additive)];
     for (name, design) in designs {
         let of_size = |clients: usize| {
             let seeds = (options.seeds * 100 / clients).clamp(WORLDS.min(options.seeds), options.seeds);

@@ -10,6 +10,7 @@ use std::{
 };
 use veilpost_client::{
     arq::{GetRetry, PutRetry},
+    balance::Balance,
     traffic::{Clocks, Tick},
 };
 use veilpost_packet::{random::EngineRng, time::Timestamp};
@@ -70,8 +71,8 @@ pub(super) struct Client {
     pub(super) receipts: Vec<u32>,
     /// Boxes that were named while it was offline.
     pub(super) missed: Vec<Id>,
-    /// Decoys that are not to be read for real boxes that were.
-    pub(super) spared: u32,
+    /// Which decoys give way to boxes that it reads.
+    pub(super) balance: Balance,
     /// Whose box it polls next.
     pub(super) turn: usize,
     /// Real boxes leave on a clock of their own, which runs.
@@ -92,7 +93,7 @@ impl Client {
             acks: Due::new(),
             receipts: Vec::new(),
             missed: Vec::new(),
-            spared: 0,
+            balance: Balance::default(),
             turn: 0,
             extra: false,
         }

@@ -1,6 +1,8 @@
 //! What clients do at their ticks and when they come and go: `client::core::{writing, reading, auditing}` as far as it can be seen.
 
-use super::{Decoys, Event, Id, Kind, Named, Owner, Reading, Request, World, client::Job, people};
+use super::{
+    Decoys, Event, Id, Kind, Named, Owner, Reading, Request, World, client::Job, people, talking::draw_absence,
+};
 use crate::simulation::Asked;
 use std::{cmp::Reverse, time::Duration};
 use veilpost_client::{
@@ -25,7 +27,7 @@ impl World<'_> {
     pub(super) fn connect(&mut self, who: u32) {
         let (now, rates, habits) = (self.now, self.rates, self.setup.habits);
         let stays = people::some(habits.online * 60.0, &mut self.rng);
-        let client = self.client(who);
+        let client = self.clients.get_mut(who as usize).expect("events name clients that are");
         let leaves = if habits.online > 0.0 && habits.offline > 0.0 { now + stays } else { Timestamp::FAR_FUTURE };
         let clocks = Clocks::start(now, &rates, &mut client.rng);
         let first = clocks.next_wake();
@@ -33,7 +35,8 @@ impl World<'_> {
         (client.connected, client.leaves) = (now, leaves);
         let caught_up = now + exponential(&mut client.rng, rates.loop_gap);
         for id in std::mem::take(&mut client.missed) {
-            let due = caught_up + late_wait(&mut client.rng);
+            let absence = self.parcels.get(id as usize).map_or(Duration::ZERO, |parcel| parcel.absence);
+            let due = caught_up + late_wait(&mut client.rng) + absence;
             client.gets.push(Reverse((due, Job::Get(id))));
         }
         if leaves < Timestamp::FAR_FUTURE {
@@ -143,8 +146,12 @@ impl World<'_> {
             self.push(tick, Event::Named(id));
         }
         let answered = command.and_then(|(arrival, _)| self.answer(who, arrival));
+        let kind = self.owner(id).kind;
         let client = self.clients.get_mut(who as usize).expect("events name clients that are");
         let parcel = self.parcels.get_mut(id as usize).expect("events name boxes that are");
+        if sends == 0 && kind != Kind::Decoy {
+            client.balance.handle_written();
+        }
         parcel.put.handle_sent(now, &mut client.rng, PACE);
         if let Some(at) = answered {
             let fresh = !parcel.put.stored;
@@ -162,9 +169,6 @@ impl World<'_> {
     fn send_get(&mut self, who: u32, id: Id) {
         let now = self.now;
         let real = self.owner(id).kind != Kind::Decoy;
-        if self.setup.design.reads_replace && self.parcel(id).get.asked == 0 {
-            self.client(who).spared += u32::from(real);
-        }
         let asked = self.parcel(id).get.asked;
         let answered = self.command(id, Asked::Get, asked).and_then(|(arrival, _)| self.answer(who, arrival));
         let client = self.clients.get_mut(who as usize).expect("events name clients that are");
@@ -223,11 +227,13 @@ impl World<'_> {
         }
         let connected = self.client(reader).connected;
         let told = self.network.told(self.now, connected);
-        let absence = self.parcel(id).absence;
+        let mut absence = self.parcel(id).absence;
+        let replaces = self.setup.design.reads_replace;
         let client = self.client(reader);
-        if kind == Kind::Decoy && client.spared > 0 {
-            client.spared -= 1;
-            return;
+        if kind != Kind::Decoy {
+            client.balance.handle_named();
+        } else if absence.is_zero() && replaces && client.balance.gives_way() {
+            absence = draw_absence(&mut client.rng);
         }
         client.gets.push(Reverse((told + absence, Job::Get(id))));
     }

@@ -62,7 +62,7 @@ pub enum Receipts {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Copies {
-    /// 1 + G times whatever is answered: what ships.
+    /// 2 + G times whatever is answered: what ships.
     #[default]
     Planned,
     /// Only until it is answered.
@@ -85,7 +85,7 @@ pub struct Design {
     pub absences: bool,
     /// When a box is sent again.
     pub copies: Copies,
-    /// For each real box that is read one decoy is not.
+    /// For each real box that is read one decoy is read late, as by somebody who is away.
     pub reads_replace: bool,
 }
 
@@ -98,7 +98,7 @@ impl Default for Design {
             receipts: Receipts::default(),
             absences: true,
             copies: Copies::default(),
-            reads_replace: false,
+            reads_replace: true,
         }
     }
 }
@@ -240,6 +240,7 @@ impl Setup {
         require((0.0..1.0).contains(&self.loss), "the share of lost packets must lie between 0 and 1")?;
         require(!self.watch.is_zero(), "nothing is seen in no time")?;
         require(self.watch.as_secs() <= 86_400, "a watch takes a day at most")?;
+        require(self.warm_up.as_secs() <= 10 * 86_400, "a population lives for ten days at most before it is watched")?;
         require(self.latency.as_secs() < 60, "a link's latency is below a minute")?;
         self.params.check().map_err(|error| Impossible(format!("the network's parameters are impossible: {error}")))?;
         self.habits.check(self.clients)

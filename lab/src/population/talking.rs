@@ -3,7 +3,7 @@
 use super::{Copies, Event, Id, Kind, Message, Owner, Reading, Receipts, World, client::Parcel, people};
 use std::time::Duration;
 use veilpost_client::arq::{GetRetry, PutRetry};
-use veilpost_packet::random::{exponential, log_uniform, one_in, pick};
+use veilpost_packet::random::{EngineRng, exponential, log_uniform, one_in, pick};
 
 /// One decoy in so many is read late, and one never acknowledged (`client::core::writing`).
 const DECOY_ODDITY: u32 = 16;
@@ -11,6 +11,11 @@ const DECOY_ODDITY: u32 = 16;
 const ABSENCE: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(10 * 86_400));
 /// Mean wait of a receipt (`client::core::work`).
 const RECEIPT_MEAN: Duration = Duration::from_secs(120);
+
+/// After how long a decoy is read whose reader seems to be away.
+pub(super) fn draw_absence(rng: &mut EngineRng) -> Duration {
+    log_uniform(rng, ABSENCE.0, ABSENCE.1)
+}
 
 impl World<'_> {
     /// A box that is written from now on.
@@ -24,7 +29,7 @@ impl World<'_> {
             put.planned = 1;
         }
         let late = decoy && one_in(rng, DECOY_ODDITY) && design.absences;
-        let absence = if late { log_uniform(rng, ABSENCE.0, ABSENCE.1) } else { Duration::ZERO };
+        let absence = if late { draw_absence(rng) } else { Duration::ZERO };
         let unacked = decoy && one_in(rng, DECOY_ODDITY);
         let id = Id::try_from(self.parcels.len()).expect("a day of 50,000 clients writes fewer boxes");
         self.truth.owners.push(owner);

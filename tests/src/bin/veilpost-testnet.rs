@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use rustix::process::Signal;
 use std::{fs::File, path::PathBuf, process::ExitCode, time::Duration};
 use veilpost_tests::{
+    lines,
     observer::{Observer, Watched},
     testnet::{FAST, Kind, Result, Shape, Testnet},
 };
@@ -27,6 +28,7 @@ Examples:
   veilpost-testnet add --dir /tmp/net mix
   veilpost-testnet remove --dir /tmp/net mix-2
   veilpost-testnet capture --dir /tmp/net --out lines.parquet --seconds 60 --client alice=1234
+  veilpost-testnet lines --out lines.parquet --seconds 120
   veilpost-testnet down --dir /tmp/net";
 
 #[derive(Subcommand)]
@@ -120,6 +122,16 @@ enum Command {
         #[arg(long = "client", value_name = "NAME=PID", value_parser = client)]
         clients: Vec<Watched>,
     },
+    /// Make a fast network with four people, two of whom write, watch all lines as `capture` does, and take everything down again: a
+    /// capture for `veilpost-lab lines` and `veilpost-lab report --real`. Needs root, or the capability CAP_NET_RAW.
+    Lines {
+        /// The file to write; replaced if it exists.
+        #[arg(long)]
+        out: PathBuf,
+        /// How long.
+        #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(30..=86_400))]
+        seconds: u64,
+    },
     /// Show all nodes.
     List {
         /// Folder of the network.
@@ -179,6 +191,14 @@ fn run(command: Command) -> Result<()> {
             eprintln!("watching for {seconds} s");
             std::thread::sleep(Duration::from_secs(seconds));
             let capture = observer.finish()?;
+            capture.write(file)?;
+            println!("{} datagrams", capture.rows.len());
+        }
+        Command::Lines { out, seconds } => {
+            let file = File::create(&out).map_err(|error| format!("{}: {error}", out.display()))?;
+            let folder = tempfile::tempdir()?;
+            eprintln!("a fast network comes up, and is watched for {seconds} s");
+            let capture = lines::capture(folder.path(), Duration::from_secs(seconds))?;
             capture.write(file)?;
             println!("{} datagrams", capture.rows.len());
         }
