@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn what_no_network_can_do_is_said_with_what_would_help() {
         let error = |wish: &Wish| advise(wish, &RUN).expect_err("impossible").to_string();
-        assert!(error(&Wish { latency: 2.0, bandwidth: 1e8, ..WISH }).contains("allow more time or more bandwidth"));
+        assert!(error(&Wish { latency: 2.0, bandwidth: 3e8, ..WISH }).contains("allow more time or more bandwidth"));
         assert!(error(&Wish { bandwidth: 1e6, ..WISH }).contains("MB a day at least"));
         assert!(error(&Wish { users: 1, ..WISH }).contains("users"));
         assert!(error(&Wish { latency: f64::NAN, ..WISH }).contains("latency"));
