@@ -7,12 +7,13 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
-.PHONY: help demo test test-processes test-engines lint bench deps
+.PHONY: help demo test test-processes test-engines lint bench lab deps
 
 help:
 	@echo 'make demo   bring a network up on loopback; Alice and Bob exchange texts and a file while a mailbox dies'
 	@echo 'make test   all tests: units, properties, simulation, real processes'
 	@echo 'make lint   formatting, clippy, documentation, licences and advisories'
+	@echo 'make lab    what observers learn: all experiments with small samples, one HTML page (release build, then 10 minutes)'
 	@echo 'make bench  the figures of ARCHITECTURE.md, measured now (release build, about 20 minutes)'
 
 # What the build needs beside Rust, cc and make.
@@ -53,6 +54,19 @@ lint: deps
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
 	 else echo 'cargo-deny is not installed: licences, bans and sources were not checked (cargo install cargo-deny --locked)'; fi
+
+# Where results and the page go. Remove it to begin anew; a run that was stopped goes on.
+LAB ?= lab-results
+
+# A figure that is not as expected stands in the report, and is no reason not to make one. Raw packets need root.
+lab: deps
+	$(CARGO) build --workspace --quiet
+	$(CARGO) build --release -p veilpost-lab
+	@mkdir -p $(LAB)
+	$(TARGET)/debug/veilpost-testnet lines --seconds 120 --out $(LAB)/lines.parquet || rm -f $(LAB)/lines.parquet
+	$(TARGET)/release/veilpost-lab run --all --quick --out $(LAB) > $(LAB)/tables.txt || [ $$? = 1 ]
+	$(TARGET)/release/veilpost-lab report --from $(LAB) --out $(LAB)/report.html \
+	  $$([ -f $(LAB)/lines.parquet ] && echo --real $(LAB)/lines.parquet)
 
 bench: deps
 	$(CARGO) build --workspace --release
