@@ -77,8 +77,8 @@ fn introduction(all: &[Finished]) -> String {
 
 fn costs() -> String {
     let mut html = String::from(
-        "<section><h2>What it costs</h2><table><tr><th>profile</th><th>sent, MB a day</th><th>received, MB a day</th>\
-         <th>text: median</th><th>95 %</th><th>99 %</th></tr>",
+        "<section><h2>What it costs</h2><table><tr><th>profile</th><th class=\"n\">sent, MB a day</th><th class=\"n\">received, MB a day</th>\
+         <th class=\"n\">text: median</th><th class=\"n\">95 %</th><th class=\"n\">99 %</th></tr>",
     );
     let params = Params::standard();
     for profile in Profile::ALL {
@@ -105,7 +105,7 @@ fn costs() -> String {
 /// A row for each experiment.
 fn summary(all: &[Finished], shipped: &[Experiment]) -> String {
     let mut html = String::from(
-        "<section><h2>Summary</h2><table><tr><th></th><th>question</th><th>adversary</th><th>as expected</th><th>controls caught</th></tr>",
+        "<section><h2>Summary</h2><table><tr><th></th><th>question</th><th>adversary</th><th class=\"n\">as expected</th><th class=\"n\">controls caught</th></tr>",
     );
     for Finished { report, .. } in all {
         let adversary = shipped.iter().find(|experiment| experiment.id == report.id);
@@ -174,7 +174,7 @@ fn section(finished: &Finished, about: Option<&Experiment>) -> String {
 
 fn table(report: &Report) -> String {
     let mut html = String::from(
-        "<table><tr><th>what</th><th>figure</th><th>95 % interval</th><th></th><th>n</th><th>expected</th><th></th></tr>",
+        "<table><tr><th>what</th><th class=\"n\">figure</th><th class=\"n\">95 % interval</th><th></th><th class=\"n\">n</th><th>expected</th><th></th></tr>",
     );
     for row in &report.rows {
         let interval = row.interval.map(|(low, high)| format!("{} to {}", number(low), number(high)));

@@ -12,7 +12,7 @@ use plotters::{
 const WIDTH: u32 = 1_000;
 /// Height of one figure, and of what stands below and above them.
 const LINE: u32 = 22;
-const MARGINS: u32 = 52;
+const MARGINS: u32 = 48;
 /// Where figures begin; to the left of it stands what they are.
 const LEFT: u32 = 430;
 /// Letters of a label that fit there.
@@ -50,7 +50,7 @@ struct Axis {
 
 impl Axis {
     fn of(unit: &str, rows: &[&Row]) -> Self {
-        let logarithmic = unit.starts_with('p');
+        let logarithmic = unit == "p" || unit.starts_with("p (");
         let mut axis = Self { logarithmic, low: f64::INFINITY, high: f64::NEG_INFINITY };
         for row in rows {
             let interval = row.interval.into_iter().flat_map(|(low, high)| [low, high]);
