@@ -32,6 +32,7 @@ mod view;
 pub use setup::{Copies, Decoys, Design, Habits, PIECE, Reading, Receipts, Setup, require};
 pub use view::{ByBox, Id, Kind, Lines, Message, Named, Owner, Request, Requests, Told, Truth, View, Watched};
 
+use crate::impossible::Impossible;
 use client::{Client, Parcel};
 use network::Network;
 use rand::Rng;
@@ -50,7 +51,7 @@ use veilpost_pki::Rates;
 ///
 /// # Errors
 /// [`Impossible`] for a setup that cannot be.
-pub fn live(setup: &Setup) -> Result<Watched, crate::impossible::Impossible> {
+pub fn live(setup: &Setup) -> Result<Watched, Impossible> {
     setup.check()?;
     let mut world = World::new(setup);
     world.begin();
