@@ -1,6 +1,8 @@
 //! Attacks, a file each, the paper named in its first lines. An attack is handed what its adversary sees: times on links, what corrupt
 //! mixes or mailboxes tell, never which packet is whose. Measurements compare its guesses with the truth.
 //!
+//! On one client's line: [`classifier`], trained on looks at idle and busy ones (Fisher).
+//!
 //! On flows through the mixes (an [`crate::flow::view::Observer`], or what one wrote down):
 //!
 //! | file | attack |
@@ -25,6 +27,7 @@
 //! | [`bulk`] | who sends or reads a file | lines, and mailboxes |
 
 pub mod bulk;
+pub mod classifier;
 pub mod clusters;
 pub mod disclosure;
 pub mod entropy;

@@ -1,9 +1,11 @@
 //! E14: does the link between a client and its entry tell an idle client from a busy one? LAB 2.12: two-sample Kolmogorov-Smirnov
-//! tests of gaps, counts, windows after something came, both directions; over many seeds their p-values must be uniform.
+//! tests of gaps, counts, windows after something came, both directions; over many seeds their p-values must be uniform. And a
+//! classifier that is trained on counts, their spread and their autocorrelation, both ways, over half of the seeds, for the other half.
 //! Positive controls: a client without cover, and one whose activity adds a tenth to its rate.
 
 use super::{Options, over_seeds};
 use crate::{
+    attacks::classifier::{Features, autocorrelation, crossed},
     capture::Capture,
     report::{Expected, Report},
     statistics::{counts, ks_two, ks_two_alike, spread, uniform},
@@ -65,6 +67,23 @@ impl Line {
     }
 }
 
+/// Autocorrelations are looked at up to this lag.
+const LAGS: usize = 6;
+/// Features of a line, for the classifier.
+fn features(line: &Line, span: (f64, f64)) -> Features {
+    let bins: Vec<f64> = line.bins(span.0, span.1).into_iter().map(|count| count as f64).collect();
+    let n = bins.len().max(1) as f64;
+    let mean = bins.iter().sum::<f64>() / n;
+    let variance = bins.iter().map(|count| (count - mean).powi(2)).sum::<f64>() / n;
+    [mean, variance].into_iter().chain((1..=LAGS).map(|lag| autocorrelation(&bins, lag))).collect()
+}
+
+/// Features of busy and of idle clients, by what they do; one of each for a seed.
+type Looks = BTreeMap<String, [Vec<Features>; 2]>;
+
+/// A seed's features of one comparison.
+type Look = (String, [Features; 2]);
+
 /// p-values by what was compared, one for each seed.
 pub type PValues = BTreeMap<String, Vec<f64>>;
 
@@ -105,8 +124,8 @@ pub fn faster(line: &Line, share: f64, span: (f64, f64), rng: &mut EngineRng) ->
     Line { sizes: line.sizes.clone(), times }
 }
 
-/// One seed: an idle world against a busy one, client by client. Also the sizes that were seen on clients' links.
-fn one(seed: u64) -> (PValues, Vec<u32>) {
+/// One seed: an idle world against a busy one, client by client. Also the sizes that were seen on clients' links, and features.
+fn one(seed: u64) -> (PValues, Vec<u32>, Vec<Look>) {
     let (idle, busy) = (watched(2 * seed, Activity::Idle, WATCH), watched(2 * seed + 1, Activity::Busy, WATCH));
     let mut rng = seeded([seed as u8; 32]);
     let seconds =
@@ -122,9 +141,13 @@ fn one(seed: u64) -> (PValues, Vec<u32>) {
     let mut all = PValues::new();
     let mut add =
         |found: Vec<(String, f64)>| found.into_iter().for_each(|(what, p)| all.entry(what).or_default().push(p));
-    let mut sizes = Vec::new();
+    let (mut sizes, mut looks) = (Vec::new(), Vec::new());
     for (client, role) in ROLES {
         let client = client as u32;
+        let both = |capture: &Capture, from: (f64, f64)| -> Features {
+            [true, false].into_iter().flat_map(|up| features(&line(capture, from, client, up), span)).collect()
+        };
+        looks.push((role.to_owned(), [both(&busy.capture, busy_span), both(&idle.capture, idle_span)]));
         for (up, direction) in [(true, "up"), (false, "down")] {
             let quiet = line(&idle.capture, idle_span, client, up);
             let active = line(&busy.capture, busy_span, client, up);
@@ -140,13 +163,41 @@ fn one(seed: u64) -> (PValues, Vec<u32>) {
     let [one, other] = [2, 3].map(|client| line(&idle.capture, idle_span, client, true));
     add(compare("null: idle and idle, up", &one, &other, span, &mut rng));
     let active = line(&busy.capture, busy_span, 0, true);
-    add(compare("control: a rate of 1.1, up", &faster(&active, 0.1, span, &mut rng), &one, span, &mut rng));
+    let more = faster(&active, 0.1, span, &mut rng);
+    looks.push(("control: a rate of 1.1, up".into(), [features(&more, span), features(&one, span)]));
+    add(compare("control: a rate of 1.1, up", &more, &one, span, &mut rng));
     let uncovered = uncovered(&busy, busy_span.0);
     add(compare("control: no cover, up", &uncovered, &one, span, &mut rng));
     sizes.sort_unstable();
     sizes.dedup();
-    (all, sizes)
+    (all, sizes, looks)
 }
+
+/// Four standard deviations of an area at chance, of samples of this size (Mann and Whitney 1947).
+fn chance(n: usize) -> f64 {
+    4.0 * ((2.0 * n as f64 + 1.0) / (12.0 * (n as f64).powi(2))).sqrt()
+}
+
+/// What a classifier makes of each kind of client.
+fn classify(looks: &Looks, report: &mut Report) {
+    for (what, [busy, idle]) in looks {
+        let scores = crossed(busy, idle);
+        let Some(area) = scores.auc() else { continue };
+        let n = scores.positive.len();
+        // Few seeds teach too little for the control.
+        let expected = if !what.starts_with("control") {
+            Expected::Within((0.5 - chance(n)).max(0.0), (0.5 + chance(n)).min(1.0))
+        } else if n >= TAUGHT {
+            Expected::AtLeast(0.5 + chance(n))
+        } else {
+            Expected::Known
+        };
+        report.add_interval(format!("{what}: classifier"), "AUC", area, n, expected);
+    }
+}
+
+/// Seeds from which on the classifier's control has to be caught.
+const TAUGHT: usize = 60;
 
 /// What client 0 would send without cover: its real boxes alone.
 fn uncovered(world: &crate::world::World, from: f64) -> Line {
@@ -160,8 +211,14 @@ fn uncovered(world: &crate::world::World, from: f64) -> Line {
 pub fn run(options: &Options) -> Report {
     let found = over_seeds(options, one);
     let mut all = PValues::new();
-    let mut sizes: Vec<u32> = Vec::new();
-    for (p_values, seen) in found {
+    let (mut sizes, mut looks): (Vec<u32>, Looks) = (Vec::new(), Looks::new());
+    for (p_values, seen, of_seed) in found {
+        for (what, [busy, idle]) in of_seed {
+            let known = looks.entry(what).or_default();
+            let [of_busy, of_idle] = known;
+            of_busy.push(busy);
+            of_idle.push(idle);
+        }
         p_values.into_iter().for_each(|(what, p)| all.entry(what).or_default().extend(p));
         sizes.extend(seen);
     }
@@ -182,5 +239,6 @@ pub fn run(options: &Options) -> Report {
             report.add(what, "p (uniformity)", test.p, p_values.len(), expected);
         }
     }
+    classify(&looks, &mut report);
     report
 }
