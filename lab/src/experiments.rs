@@ -16,7 +16,7 @@ pub mod series;
 pub mod silence;
 pub mod unobservability;
 
-use crate::{impossible::Impossible, measure::read, report::Report};
+use crate::{impossible::Impossible, measure::read_over_defaults, report::Report};
 use serde::Deserialize;
 use std::sync::{
     Mutex, PoisonError,
@@ -65,12 +65,12 @@ impl Program {
     /// A parameter that there is not, or that cannot be.
     pub fn run(self, parameters: Table, options: &Options) -> Result<Report, Impossible> {
         let run = match self {
-            Self::Bulk => return bulk::run(&read(parameters)?, options),
-            Self::CrowdActivity => return crowd_activity::run(&read(parameters)?, options),
-            Self::Disclosure => return disclosure::run(&read(parameters)?, options),
-            Self::Receipts => return receipts::run(&read(parameters)?, options),
-            Self::Series => return series::run(&read(parameters)?, options),
-            Self::Silence => return silence::run(&read(parameters)?, options),
+            Self::Bulk => return bulk::run(&read_over_defaults(parameters)?, options),
+            Self::CrowdActivity => return crowd_activity::run(&read_over_defaults(parameters)?, options),
+            Self::Disclosure => return disclosure::run(&read_over_defaults(parameters)?, options),
+            Self::Receipts => return receipts::run(&read_over_defaults(parameters)?, options),
+            Self::Series => return series::run(&read_over_defaults(parameters)?, options),
+            Self::Silence => return silence::run(&read_over_defaults(parameters)?, options),
             Self::Activity => activity::run,
             Self::Boxes => boxes::run,
             Self::Burst => burst::run,

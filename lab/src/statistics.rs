@@ -168,6 +168,13 @@ pub fn auc(positive: &[f64], negative: &[f64]) -> Option<Interval> {
     Some(Interval { value: area, low: (area - half).max(0.0), high: (area + half).min(1.0) })
 }
 
+/// How far from one half the area under a curve of samples of these sizes is by chance at most: four standard deviations (Mann and
+/// Whitney, Annals of Mathematical Statistics 1947).
+pub fn auc_by_chance(positive: usize, negative: usize) -> f64 {
+    let (n, m) = (positive.max(1) as f64, negative.max(1) as f64);
+    4.0 * ((n + m + 1.0) / (12.0 * n * m)).sqrt()
+}
+
 /// A share with its exact interval (Clopper and Pearson, Biometrika 1934).
 pub fn share(hits: u64, of: u64) -> Interval {
     let (k, n) = (hits.min(of) as f64, of as f64);

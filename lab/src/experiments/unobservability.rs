@@ -8,7 +8,7 @@ use crate::{
     attacks::classifier::{Features, autocorrelation, crossed},
     capture::Capture,
     report::{Expected, Report},
-    statistics::{counts, ks_two, ks_two_alike, spread, uniform},
+    statistics::{auc_by_chance, counts, ks_two, ks_two_alike, spread, uniform},
     world::{Activity, ROLES, watched},
 };
 use std::{collections::BTreeMap, time::Duration};
@@ -173,22 +173,18 @@ fn one(seed: u64) -> (PValues, Vec<u32>, Vec<Look>) {
     (all, sizes, looks)
 }
 
-/// Four standard deviations of an area at chance, of samples of this size (Mann and Whitney 1947).
-fn chance(n: usize) -> f64 {
-    4.0 * ((2.0 * n as f64 + 1.0) / (12.0 * (n as f64).powi(2))).sqrt()
-}
-
 /// What a classifier makes of each kind of client.
 fn classify(looks: &Looks, report: &mut Report) {
     for (what, [busy, idle]) in looks {
         let scores = crossed(busy, idle);
         let Some(area) = scores.auc() else { continue };
         let n = scores.positive.len();
+        let chance = auc_by_chance(n, scores.negative.len());
         // Few seeds teach too little for the control.
         let expected = if !what.starts_with("control") {
-            Expected::Within((0.5 - chance(n)).max(0.0), (0.5 + chance(n)).min(1.0))
+            Expected::Within((0.5 - chance).max(0.0), (0.5 + chance).min(1.0))
         } else if n >= TAUGHT {
-            Expected::AtLeast(0.5 + chance(n))
+            Expected::AtLeast(0.5 + chance)
         } else {
             Expected::Known
         };

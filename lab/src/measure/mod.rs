@@ -25,7 +25,7 @@ use crate::{
     statistics::Interval,
 };
 use clap::Subcommand;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
 /// How a measurement runs. The figures depend on the seed and the parameters, not on the threads.
@@ -176,8 +176,25 @@ impl Measure for Kind {
 }
 
 /// A person writes 5000 where 5000.0 is meant.
-pub(crate) fn read<T: DeserializeOwned>(parameters: Table) -> Result<T, Impossible> {
+fn read<T: DeserializeOwned>(parameters: Table) -> Result<T, Impossible> {
     Value::Table(parameters).try_into().map_err(|error: toml::de::Error| Impossible(error.message().to_owned()))
+}
+
+/// The same in place of defaults, at any depth: a table within the table changes what it names and nothing beside it.
+pub(crate) fn read_over_defaults<T: Default + Serialize + DeserializeOwned>(given: Table) -> Result<T, Impossible> {
+    let defaults = Table::try_from(T::default()).map_err(|error| Impossible(error.to_string()))?;
+    read(merged(defaults, given))
+}
+
+fn merged(mut below: Table, above: Table) -> Table {
+    for (name, value) in above {
+        let value = match (below.remove(&name), value) {
+            (Some(Value::Table(known)), Value::Table(given)) => Value::Table(merged(known, given)),
+            (_, value) => value,
+        };
+        below.insert(name, value);
+    }
+    below
 }
 
 /// Gathers a sample in chunks on all threads, each with a seed of its own, in their order.

@@ -102,3 +102,13 @@ fn clients_that_stay_with_middle_mixes_are_exposed_by_those_alone() {
     let (stays, roams) = (exposed(true), exposed(false));
     assert!((stays - 0.488).abs() < 0.25 && roams > 0.9, "{stays} {roams}");
 }
+
+#[test]
+fn a_parameter_within_a_table_leaves_the_defaults_beside_it() {
+    use crate::experiments::bulk::Parameters;
+    let read = |text: &str| read_over_defaults::<Parameters>(toml::from_str(text).expect("it is TOML"));
+    let (default, changed) = (Parameters::default(), read("crowd.clients = [7]").expect("possible"));
+    assert_eq!(changed.crowd.clients, [7]);
+    assert_eq!(changed.crowd.habits, default.crowd.habits);
+    assert!(read("crowd.customers = [7]").is_err());
+}
