@@ -40,7 +40,7 @@ demo: deps
 # other tests compute beside them, at a lower priority. Every test is in exactly one of the two.
 test: deps
 	$(CARGO) build --workspace --all-targets
-	$(MAKE) --no-print-directory --jobs 2 --keep-going --output-sync=line test-processes test-engines
+	$(MAKE) --no-print-directory --jobs 2 --keep-going test-processes test-engines
 
 test-processes:
 	$(CARGO) test --workspace --no-fail-fast -- real_processes::
