@@ -15,7 +15,7 @@ use veilpost_packet::{
     geometry::SPHINX_HEADER,
     ids::{AuthorityId, LinkKey, NodeId},
     primitives::SigningSecret,
-    sphinx::{Hop, Packet, SphinxPublic, SphinxSecret, build},
+    sphinx::{Delays, Hop, Packet, Route, SphinxPublic, SphinxSecret, build},
     time::{Epoch, Timestamp},
 };
 use veilpost_pki::{
@@ -55,8 +55,8 @@ pub fn forged_packet(data: &[u8]) -> Packet {
     const MAC: usize = 16;
     static GENUINE: LazyLock<(Packet, [u8; 2 * MAC])> = LazyLock::new(|| {
         let hop = |n: u8| Hop { address: [n; 32], key: SphinxSecret::from_seed([NODE[0] + n; 32]).public() };
-        let route = std::array::from_fn(|place| hop(place as u8));
-        let packet = build(SENDER, &route, &Default::default(), b"genuine").expect("a route of good keys");
+        let route: Route = std::array::from_fn(|place| hop(place as u8));
+        let packet = build(SENDER, &route, &Delays::default(), b"genuine").expect("a route of good keys");
         let shared = StaticSecret::from(SENDER).diffie_hellman(&PublicKey::from(&StaticSecret::from(NODE)));
         let mut keys = [0; 2 * MAC];
         Hkdf::<Sha256>::new(Some(EXPANDED_SHARED_SECRET_HKDF_SALT), shared.as_bytes())

@@ -123,7 +123,9 @@ fn a_client_that_writes_again_only_what_was_lost_shows_the_loss_and_the_shipped_
     };
     assert!((sendings(Copies::OnLoss, 0.0) - 1.0).abs() < 0.02);
     assert!(sendings(Copies::OnLoss, 0.2) > 1.2);
-    assert!((sendings(Copies::Planned, 0.0) - 2.25).abs() < 0.1);
+    // 2.25, less what lies beyond the ends of the watch: a third sending comes ten minutes later on average.
+    let planned = sendings(Copies::Planned, 0.0);
+    assert!((2.05..2.3).contains(&planned), "{planned}");
 }
 
 #[test]
