@@ -80,7 +80,7 @@ impl World {
                 }
                 Action::Store(Record::Proof(proof)) => {
                     assert!(proof.author() != self.engine.id(), "it never lies");
-                    self.proofs.push(proof);
+                    self.proofs.push(*proof);
                 }
                 Action::Send(_, message) => {
                     assert_eq!(Message::decode(&message.encode()).as_ref(), Ok(&message));
