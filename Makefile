@@ -46,7 +46,7 @@ test-processes:
 	$(CARGO) test --workspace --no-fail-fast -- real_processes::
 
 test-engines:
-	nice -n 10 $(CARGO) test --workspace --no-fail-fast -- --skip real_processes::
+	nice -n 5 $(CARGO) test --workspace --no-fail-fast -- --skip real_processes::
 
 lint: deps
 	$(CARGO) fmt --all --check

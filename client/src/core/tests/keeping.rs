@@ -96,7 +96,8 @@ fn a_message_that_is_delivered_at_once_is_still_sent_as_often_as_planned() {
     let out = box_of(&world, id);
     world.people[0].outbox.get_mut(&out.id).unwrap().retry.planned = 6;
     outbox::begin_anew(world.people[0].store.connection(), out.id, &world.people[0].outbox[&out.id].retry).unwrap();
-    world.steps(400);
+    // The last four come after ten minutes each, on average.
+    world.steps(1_200);
     assert_eq!(world.state(0, id), State::Delivered);
     let brought = |mailbox: &crate::core::tests::world::Mailbox| {
         mailbox.brought.iter().filter(|(sealed, _)| sealed.id == out.sealed.id).count()
