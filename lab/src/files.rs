@@ -227,8 +227,9 @@ impl Experiment {
             let (parameters, own) = self.seeded(quick)?;
             let seeds = seeds.unwrap_or(own);
             let options = Options { first: run.seed, seeds, threads: run.threads, progress: progress.is_some() };
-            let report = program.run(parameters, &options)?;
-            return Ok(Report { id: self.id.clone(), title: self.title.clone(), ..report });
+            let mut report = program.run(parameters, &options)?;
+            (report.id, report.title) = (self.id.clone(), self.title.clone());
+            return Ok(report);
         }
         let mut report = Report::new(&self.id, &self.title);
         let mut found: BTreeMap<(&str, &str), f64> = BTreeMap::new();
@@ -236,7 +237,9 @@ impl Experiment {
             if let Some(progress) = progress {
                 progress(&format!("{}: {}", self.id, case.name));
             }
-            let figures = self.measure(case, quick)?.run(run)?;
+            let measure = self.measure(case, quick)?;
+            report.costing(measure.cost());
+            let figures = measure.run(run)?;
             for figure in &figures {
                 found.insert((&case.name, figure.name), figure.value);
                 case.add(figure, &mut report);
@@ -245,6 +248,7 @@ impl Experiment {
                 return Err(no_figure(&self.id, &expect.figure, &self.kind));
             }
         }
+        report.costing(None);
         for order in &self.orders {
             let of = |case: &String| found.get(&(case.as_str(), order.figure.as_str())).copied();
             let values: Option<Vec<f64>> = order.falling.iter().map(of).collect();

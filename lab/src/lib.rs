@@ -14,6 +14,7 @@
 //! | [`experiments`], [`report`] | a file for each experiment in code, and what they all say |
 //! | [`results`], [`page`] | folders of reports, as CSV and Parquet; one HTML page of them |
 //! | [`lines`] | clients' lines out of anybody's capture |
+//! | [`cost`] | what the design of each figure costs a client |
 //! | [`advise`] | parameters for a network of a given size |
 //! | [`cli`] | the command line |
 
@@ -21,6 +22,7 @@ pub mod advise;
 pub mod attacks;
 pub mod capture;
 pub mod cli;
+pub mod cost;
 pub mod experiments;
 pub mod files;
 pub mod flow;

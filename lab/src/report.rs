@@ -1,6 +1,6 @@
 //! What an experiment says: a row for each figure, with what was expected of it.
 
-use crate::statistics::Interval;
+use crate::{cost::Cost, statistics::Interval};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 
@@ -65,6 +65,8 @@ pub struct Row {
     pub expected: Expected,
     /// Whether it was met.
     pub met: bool,
+    /// What the design costs that the figure is of; `None` where nothing is sent.
+    pub cost: Option<Cost>,
 }
 
 /// JSON has no word for what is not a number but null.
@@ -81,12 +83,20 @@ pub struct Report {
     pub title: String,
     /// The figures.
     pub rows: Vec<Row>,
+    /// Cost of the figures that are added next.
+    #[serde(skip)]
+    cost: Option<Cost>,
 }
 
 impl Report {
     /// No figures yet.
     pub fn new(id: &str, title: &str) -> Self {
-        Self { id: id.into(), title: title.into(), rows: Vec::new() }
+        Self { id: id.into(), title: title.into(), rows: Vec::new(), cost: None }
+    }
+
+    /// The figures that are added from now on are of a design that costs so much.
+    pub fn costing(&mut self, cost: Option<Cost>) {
+        self.cost = cost;
     }
 
     /// Adds a figure.
@@ -109,7 +119,7 @@ impl Report {
         expected: Expected,
     ) {
         let met = expected.is_met(value);
-        self.rows.push(Row { what, unit: unit.into(), value, interval, n: n as u64, expected, met });
+        self.rows.push(Row { what, unit: unit.into(), value, interval, n: n as u64, expected, met, cost: self.cost });
     }
 
     /// True if every figure is as expected.
@@ -121,13 +131,14 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}\n", self.id, self.title)?;
-        writeln!(f, "| what | figure | n | expected | met |\n|---|---|---|---|---|")?;
-        for Row { what, unit, value, interval, n, expected, met } in &self.rows {
+        writeln!(f, "| what | figure | n | expected | met | cost a day; 50 / 95 / 99 % |\n|---|---|---|---|---|---|")?;
+        for Row { what, unit, value, interval, n, expected, met, cost } in &self.rows {
             let interval = interval.map(|(low, high)| format!(" ({low:.4} to {high:.4})")).unwrap_or_default();
             let figure =
                 if value.abs() < 1e-3 && *value != 0.0 { format!("{value:.1e}") } else { format!("{value:.4}") };
             let met = if *met { "yes" } else { "**no**" };
-            writeln!(f, "| {what} | {figure}{interval} {unit} | {n} | {expected} | {met} |")?;
+            let cost = cost.map(|cost| cost.to_string()).unwrap_or_default();
+            writeln!(f, "| {what} | {figure}{interval} {unit} | {n} | {expected} | {met} | {cost} |")?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! ```
 
 use crate::{
+    cost::SHARES,
     impossible::Impossible,
     report::{Report, Row},
 };
@@ -170,11 +171,33 @@ fn read(path: &Path) -> Result<Finished, Impossible> {
     })
 }
 
-const COLUMNS: [&str; 13] =
-    ["experiment", "what", "unit", "value", "low", "high", "n", "expected", "met", "quick", "seeds", "seed", "commit"];
+const COLUMNS: [&str; 17] = [
+    "experiment",
+    "what",
+    "unit",
+    "value",
+    "low",
+    "high",
+    "n",
+    "expected",
+    "met",
+    "megabytes",
+    "p50",
+    "p95",
+    "p99",
+    "quick",
+    "seeds",
+    "seed",
+    "commit",
+];
 
 fn rows(all: &[Finished]) -> impl Iterator<Item = (&Finished, &Row)> {
     all.iter().flat_map(|finished| finished.report.rows.iter().map(move |row| (finished, row)))
+}
+
+/// In how many seconds one of [`SHARES`] is there.
+fn seconds(row: &Row, share: usize) -> Option<f64> {
+    row.cost?.seconds?.get(share).copied()
 }
 
 fn write_csv(all: &[Finished], to: impl Write) -> Result<(), csv::Error> {
@@ -192,6 +215,10 @@ fn write_csv(all: &[Finished], to: impl Write) -> Result<(), csv::Error> {
             row.n.to_string(),
             row.expected.to_string(),
             row.met.to_string(),
+            optional(row.cost.and_then(|cost| cost.megabytes).map(|it| it.to_string())),
+            optional(seconds(row, 0).map(|it| it.to_string())),
+            optional(seconds(row, 1).map(|it| it.to_string())),
+            optional(seconds(row, 2).map(|it| it.to_string())),
             made.quick.to_string(),
             optional(made.seeds.map(|seeds| seeds.to_string())),
             optional(made.seed.map(|seed| seed.to_string())),
@@ -213,6 +240,10 @@ const SCHEMA: &str = "message results {
     REQUIRED INT64 n;
     REQUIRED BYTE_ARRAY expected (UTF8);
     REQUIRED BOOLEAN met;
+    REQUIRED DOUBLE megabytes;
+    REQUIRED DOUBLE p50;
+    REQUIRED DOUBLE p95;
+    REQUIRED DOUBLE p99;
     REQUIRED BOOLEAN quick;
     REQUIRED INT64 seeds;
     REQUIRED INT64 seed;
@@ -243,6 +274,11 @@ fn write_parquet(all: &[Finished], to: impl Write + Send) -> Result<(), ParquetE
     write::<Int64Type, _>(&mut group, &count(|_, row| row.n))?;
     write::<ByteArrayType, _>(&mut group, &text(|_, row| row.expected.to_string()))?;
     write::<BoolType, _>(&mut group, &flag(|_, row| row.met))?;
+    write::<DoubleType, _>(&mut group, &number(|row| row.cost.and_then(|cost| cost.megabytes).unwrap_or(f64::NAN)))?;
+    for share in 0..SHARES.len() {
+        let times = rows.iter().map(|(_, row)| seconds(row, share).unwrap_or(f64::NAN));
+        write::<DoubleType, _>(&mut group, &times.collect::<Vec<_>>())?;
+    }
     write::<BoolType, _>(&mut group, &flag(|finished, _| finished.made.quick))?;
     write::<Int64Type, _>(&mut group, &count(|finished, _| finished.made.seeds.unwrap_or(0) as u64))?;
     write::<Int64Type, _>(&mut group, &count(|finished, _| finished.made.seed.unwrap_or(0)))?;

@@ -53,12 +53,13 @@ fn an_experiment_from_a_file_runs_beside_those_that_ship() {
     assert_eq!(json(shipped), json("run E8 --json"));
     let listed = String::from_utf8(lab("list").stdout).unwrap();
     let ids: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(["E1", "E8", "E14", "E23"].iter().all(|id| ids.contains(id)), "{listed}");
+    assert!(["E1", "E8", "E14", "E16", "E23"].iter().all(|id| ids.contains(id)), "{listed}");
 }
 
 #[test]
 fn what_cannot_be_is_a_plain_error_with_exit_code_2() {
     assert_refused("run E99", "no experiment E99");
+    assert_refused("run E16", "bench-loops");
     assert_refused("run --file /no/such.toml", "/no/such.toml");
     assert_refused("entropy --rate 0", "rate is 0");
     assert_refused("entropy --rate nan", "rate is NaN");

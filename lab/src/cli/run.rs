@@ -36,7 +36,12 @@ pub(super) fn list() {
     for experiment in files::shipped() {
         println!("{:4} {} ({})", experiment.id, experiment.title, experiment.summary());
     }
+    println!("{REAL_LOOPS:4} do loops take as long as the delays drawn for them? ({REAL})");
 }
+
+/// The one experiment that is real processes and nothing else.
+const REAL_LOOPS: &str = "E16";
+const REAL: &str = "on a network of real processes: `bench-loops`, built by `cargo build --release`";
 
 pub(super) fn run(arguments: &Arguments, common: &Common) -> Result<bool, Impossible> {
     let seeds = arguments.seeds.and_then(|seeds| usize::try_from(seeds).ok());
@@ -79,7 +84,10 @@ fn chosen(arguments: &Arguments) -> Result<Vec<(Experiment, String)>, Impossible
     let shipped = || files::shipped().into_iter().zip(files::SHIPPED.iter().map(|text| (*text).to_owned()));
     for name in &arguments.experiments {
         let found = shipped().find(|(experiment, _)| experiment.id.eq_ignore_ascii_case(name));
-        let unknown = || Impossible(format!("there is no experiment {name}; `veilpost-lab list` names them"));
+        let unknown = || match name.eq_ignore_ascii_case(REAL_LOOPS) {
+            true => Impossible(format!("{REAL_LOOPS} runs {REAL}")),
+            false => Impossible(format!("there is no experiment {name}; `veilpost-lab list` names them")),
+        };
         chosen.push(found.ok_or_else(unknown)?);
     }
     if arguments.all {

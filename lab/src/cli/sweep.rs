@@ -78,7 +78,8 @@ pub(super) fn sweep(arguments: &Arguments, common: &Common) -> Result<bool, Impo
     let at = |number: u64| usize::try_from(number).ok().and_then(|number| kinds.get(number));
     let found = over_seeds(&options, |number| at(number).map(|kind| kind.run(&each)));
     let mut report = Report::new("sweep", &format!("{} {}", arguments.kind, arguments.set.join(" ")));
-    for ((name, _), figures) in points.iter().zip(found.into_iter().flatten()) {
+    for (((name, _), kind), figures) in points.iter().zip(&kinds).zip(found.into_iter().flatten()) {
+        report.costing(kind.cost());
         for Figure { name: figure, unit, value, interval, n } in figures? {
             let what = format!("{name}: {figure}");
             match interval {

@@ -6,6 +6,7 @@ use super::{
     unobservability::{NULL, WATCH},
 };
 use crate::{
+    cost::Cost,
     report::{Expected, Report},
     simulation::Asked,
     statistics::{Samples, ks_two, mean},
@@ -104,6 +105,7 @@ pub fn run(options: &Options) -> Report {
         }
     }
     let mut report = Report::new("E24", "do mailboxes and digests show whether people write?");
+    report.costing(Some(Cost::shipped()));
     for (what, samples) in &both {
         // The control's other features change as they like.
         let control = what.starts_with("control");

@@ -10,6 +10,7 @@
 
 use super::{Options, over_seeds};
 use crate::{
+    cost::Cost,
     report::{Expected, Report},
     simulation::{Asked, Truth},
     statistics::{auc, share},
@@ -162,6 +163,7 @@ pub fn run(options: &Options) -> Report {
         }
     }
     let mut report = Report::new("E25", "does a box's life at the mailboxes show whether it is real?");
+    report.costing(Some(Cost::shipped()));
     for (what, kinds) in &all {
         let Some(decoys) = kinds.get(&Kind::Decoy) else { continue };
         if [LATE, LATE_BESIDE, LATE_ELSE, UNACKNOWLEDGED].contains(what) {

@@ -13,6 +13,7 @@ use crate::{
         Rank,
         bulk::{by_fit, by_volume},
     },
+    cost::Cost,
     impossible::Impossible,
     population::{Decoys, Design, Habits, Message, Setup, Watched, require},
     report::{Expected, Report},
@@ -121,6 +122,8 @@ pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossi
             attack(parameters, &setup, &mut generator(22, seed))
         });
         for (clients, found) in found {
+            let setup = with_slots(parameters.crowd.setup(0, clients, design), slot);
+            report.costing(Some(Cost::measured(&setup)));
             describe(&mut report, &format!("{name}, {clients} clients"), found);
         }
     }

@@ -3,6 +3,7 @@
 
 use super::{Options, over_seeds, unobservability::NULL};
 use crate::{
+    cost::Cost,
     report::{Expected, Report},
     simulation::Nature,
     statistics::{counts, uniform},
@@ -62,6 +63,7 @@ pub fn run(options: &Options) -> Report {
         found.into_iter().for_each(|(what, p)| all.entry(what).or_default().extend(p));
     }
     let mut report = Report::new("E20", "can a mailbox mark a client's downlink by a burst of replies?");
+    report.costing(Some(Cost::shipped()));
     for (what, p_values) in all {
         let expected = if what.starts_with("control") { Expected::Caught(NULL) } else { Expected::NothingSeen(NULL) };
         if let Some(test) = uniform(&p_values) {

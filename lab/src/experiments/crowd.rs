@@ -3,6 +3,7 @@
 use super::{Options, over_seeds};
 use crate::{
     attacks::{Rank, series::Way},
+    cost::Cost,
     impossible::Impossible,
     population::{Design, Habits, Setup, Watched, live, require},
     report::{Expected, Report},
@@ -10,13 +11,10 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use veilpost_client::cost;
 use veilpost_packet::{
     geometry::ROUTE_DELAYS,
-    profile::Profile,
     random::{EngineRng, seeded},
 };
-use veilpost_pki::Params;
 
 /// A crowd of clients that is watched.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -86,16 +84,17 @@ impl Crowd {
     /// standard parameters is too slow for them it is as fast as the design asks, see [`Setup::rates`].
     pub(super) fn add_costs(&self, report: &mut Report) {
         for clients in &self.clients {
-            let setup = self.setup(0, *clients, Design::default());
-            let params = Params { downlink_gap: setup.rates().downlink_gap, ..setup.params };
-            let cost = cost::of(&params, Profile::Standard);
-            let what = format!("cost with {clients} clients");
-            let megabytes = (cost.up + cost.down) as f64 / 1e6;
-            let expected = Expected::AtMost(MEGABYTES_A_DAY);
-            report.add(format!("{what}: traffic of a client, both directions"), "MB a day", megabytes, 1, expected);
-            let median = cost.median.as_secs_f64();
-            report.add(format!("{what}: a text, as reckoned, median"), "s", median, 1, Expected::Known);
+            let cost = self.cost(*clients, Design::default());
+            report.costing(Some(cost));
+            let what = format!("{clients} clients: traffic of one, both directions");
+            let megabytes = cost.megabytes.unwrap_or(f64::NAN);
+            report.add(what, "MB a day", megabytes, 1, Expected::AtMost(MEGABYTES_A_DAY));
         }
+    }
+
+    /// What a design costs with so many clients, as measured.
+    pub(super) fn cost(&self, clients: usize, design: Design) -> Cost {
+        Cost::measured(&self.setup(0, clients, design))
     }
 
     /// Runs `one` over seeds at each size. Larger crowds have more people to attack in each: fewer seeds, in proportion.

@@ -94,6 +94,7 @@ pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossi
             })
         };
         for clients in &parameters.crowd.clients {
+            report.costing(Some(parameters.crowd.cost(*clients, design)));
             let mut all: BTreeMap<String, Samples> = BTreeMap::new();
             for worlds in of_size(*clients) {
                 for (busy, counted) in [false, true].into_iter().zip(worlds) {

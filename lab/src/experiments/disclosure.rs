@@ -221,7 +221,7 @@ impl Epochs {
 }
 
 /// Clients without cover: a frame leaves only if there is something to send.
-pub(super) const UNCOVERED: Design = Design {
+pub(crate) const UNCOVERED: Design = Design {
     reading: crate::population::Reading::Digests,
     decoys: Decoys::None,
     cover: false,
@@ -246,6 +246,7 @@ pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossi
             targets(parameters, &watched, &mut generator(12, seed))
         });
         for (clients, found) in found {
+            report.costing(Some(parameters.crowd.cost(clients, design)));
             let found: Vec<Found> = found.into_iter().flatten().collect();
             for by in [SDA, LEAST_SQUARES] {
                 let of: Vec<&Found> = found.iter().filter(|found| found.by == by).collect();

@@ -6,6 +6,7 @@
 
 use super::{Options, over_seeds};
 use crate::{
+    cost::Cost,
     report::{Expected, Report},
     simulation::{Asked, Simulation, Watch},
     statistics::{Samples, auc_by_chance},
@@ -125,6 +126,7 @@ pub fn run(options: &Options) -> Report {
         twice.append(after_two);
     }
     let mut report = Report::new("E19", "does a dropped reply show whose box it was?");
+    report.costing(Some(Cost::shipped()));
     let leak = LEAK.max(auc_by_chance(once.positive.len(), once.negative.len()));
     let chance = Expected::Within(0.5 - leak, 0.5 + leak);
     for (what, samples, expected) in [

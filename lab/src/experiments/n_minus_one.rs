@@ -8,6 +8,7 @@
 
 use super::{Options, over_seeds};
 use crate::{
+    cost::Cost,
     report::{Expected, Report},
     statistics::share,
 };
@@ -90,6 +91,7 @@ pub fn run(options: &Options) -> Report {
         cases().iter().map(|case| case.successes(&mut rng)).collect::<Vec<_>>()
     });
     let mut report = Report::new("E15", "how often does a stealthy n-1 attempt on a mix succeed?");
+    report.costing(Some(Cost::shipped()));
     let attempts = ATTEMPTS * options.seeds as u64;
     for (at, case) in cases().iter().enumerate() {
         let successes = found.iter().filter_map(|all| all.get(at)).sum();

@@ -124,6 +124,7 @@ pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossi
             ranks(parameters, &watched, sees, &mut generator(13, seed))
         });
         for (clients, found) in found {
+            report.costing(Some(parameters.crowd.cost(clients, design)));
             for (at, messages) in parameters.messages.iter().enumerate() {
                 let ranks: Vec<Rank> = found.iter().filter_map(|of| of.get(at)).flatten().copied().collect();
                 let what = format!("{name}, {clients} clients, {messages} messages");

@@ -7,6 +7,7 @@
 
 use super::{Options, over_seeds};
 use crate::{
+    cost::Cost,
     report::{Expected, Report},
     simulation::{Conduct, Packets, Setup, Simulation, Who},
     statistics::{quantile, share},
@@ -103,6 +104,7 @@ fn one(seed: u64, turn: Turn) -> Outcome {
 pub fn run(options: &Options) -> Report {
     let found = over_seeds(options, |seed| (TURNS.map(|(_, turn)| one(seed, turn)), one(seed, Turn::Drops(0.0))));
     let mut report = Report::new("E26", "how soon is a mix that drops packets left out, and who is by mistake?");
+    report.costing(Some(Cost::shipped()));
     let (mut beside_bad, mut without) = ((0, 0), (0, 0));
     let add = |sum: &mut (u64, u64), more: (u64, u64)| *sum = (sum.0 + more.0, sum.1 + more.1);
     for (bad, honest) in &found {

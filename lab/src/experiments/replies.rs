@@ -4,6 +4,7 @@
 
 use super::{Options, over_seeds};
 use crate::{
+    cost::Cost,
     report::{Expected, Report},
     simulation::{Asked, Who},
     statistics::Samples,
@@ -90,6 +91,7 @@ pub fn run(options: &Options) -> Report {
         features.into_iter().for_each(|(what, samples)| all.entry(what).or_default().append(samples));
     }
     let mut report = Report::new("E21", "does a watcher of a mailbox tell writes from reads?");
+    report.costing(Some(Cost::shipped()));
     for (what, samples) in &all {
         let control = what.starts_with("control");
         let expected = if control { Expected::AtLeast(0.95) } else { Expected::Within(0.5 - LEAK, 0.5 + LEAK) };

@@ -178,7 +178,10 @@ pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossi
         for outcomes in found {
             outcomes.into_iter().for_each(|(name, of)| all.entry(name).or_default().extend(of));
         }
+        let cost = |reading| Some(parameters.crowd.cost(clients, Design { reading, ..Design::default() }));
+        let [digests, polls] = [Reading::Digests, Reading::Polls].map(cost);
         for ((name, colluding), outcomes) in &all {
+            report.costing(if *name == POLLER { polls } else { digests });
             let what = format!("{name}, {clients} clients, {colluding} of {} mailboxes", parameters.crowd.mailboxes);
             describe(parameters, &mut report, &what, outcomes, clients, *name == POLLER);
         }

@@ -122,6 +122,7 @@ pub fn run(parameters: &Parameters, options: &Options) -> Result<Report, Impossi
     for (name, reading) in [("as shipped", Reading::Digests), ("control: polls", Reading::Polls)] {
         for (clients, found) in parameters.crowd.over(options, |seed, clients| one(parameters, seed, clients, reading))
         {
+            report.costing(Some(parameters.crowd.cost(clients, Design { reading, ..Design::default() })));
             let boxes = found.iter().map(|found| found.boxes).sum::<f64>() / found.len().max(1) as f64;
             for (at, kind) in ["text", "box"].into_iter().enumerate() {
                 let ranks: Vec<Rank> =

@@ -7,6 +7,7 @@ use super::{Options, over_seeds};
 use crate::{
     attacks::classifier::{Features, autocorrelation, crossed},
     capture::Capture,
+    cost::Cost,
     report::{Expected, Report},
     statistics::{auc_by_chance, counts, ks_two, ks_two_alike, spread, uniform},
     world::{Activity, ROLES, watched},
@@ -221,6 +222,7 @@ pub fn run(options: &Options) -> Report {
     sizes.sort_unstable();
     sizes.dedup();
     let mut report = Report::new("E14", "is an idle client told from a busy one on its own line?");
+    report.costing(Some(Cost::shipped()));
     report.add(
         "different sizes of frames on clients' lines",
         "sizes",

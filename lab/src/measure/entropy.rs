@@ -3,6 +3,7 @@
 use super::{Figure, Measure, Run, chunks};
 use crate::{
     attacks::entropy::{Entropy as Attack, Hidden, Targets},
+    cost::Cost,
     flow::{Dummies, Flow, Poisson, START, Setup, view::Adversary},
     impossible::{Checked, Impossible, between, not_negative, positive, share},
     statistics::{mean, quantile},
@@ -130,6 +131,10 @@ impl Measure for Entropy {
             return Err(Impossible(format!("target_gap is {} s; the shortest is 0.001 s", self.target_gap)));
         }
         Ok(())
+    }
+
+    fn cost(&self) -> Option<Cost> {
+        Some(Cost::of_mixes(&self.setup()))
     }
 
     fn run(&self, run: &Run) -> Result<Vec<Figure>, Impossible> {

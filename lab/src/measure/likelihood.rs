@@ -3,6 +3,7 @@
 use super::{Figure, Measure, Run, chunks};
 use crate::{
     attacks::likelihood::Likelihood as Attack,
+    cost::Cost,
     flow::{Flow, Poisson, START, Setup, view::Adversary},
     impossible::{Checked, Impossible, between, positive, share},
     statistics::{self, mean},
@@ -89,6 +90,10 @@ impl Measure for Likelihood {
         positive("rate", self.rate)?;
         share("corrupt", self.corrupt)?;
         between("looks", self.looks, 2, 10_000_000)
+    }
+
+    fn cost(&self) -> Option<Cost> {
+        Some(Cost::of_mixes(&self.setup()))
     }
 
     fn run(&self, run: &Run) -> Result<Vec<Figure>, Impossible> {

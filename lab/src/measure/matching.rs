@@ -3,6 +3,7 @@
 use super::{Figure, Measure, Run, seed};
 use crate::{
     attacks::matching::{Delay, Lines, score},
+    cost::Cost,
     experiments::{Options, over_seeds},
     flow::{Flow, Injection, START, Setup, view::Adversary},
     impossible::{Checked, Impossible, between, positive, share},
@@ -140,6 +141,10 @@ impl Measure for Matching {
             return Err(Impossible("load can be 0.01 to 0.95, burst 1 to 30, rate up to 1000000".into()));
         }
         Ok(())
+    }
+
+    fn cost(&self) -> Option<Cost> {
+        Some(Cost::of_mixes(&self.setup()))
     }
 
     fn run(&self, run: &Run) -> Result<Vec<Figure>, Impossible> {

@@ -20,6 +20,7 @@ pub use single_mix::SingleMix;
 pub use sticky::Sticky;
 
 use crate::{
+    cost::Cost,
     experiments::{Options, over_seeds},
     impossible::{Checked, Impossible},
     statistics::Interval,
@@ -72,6 +73,11 @@ pub trait Measure {
     /// # Errors
     /// The parameter that cannot be, in words for a person.
     fn check(&self) -> Checked;
+
+    /// What the network costs; `None` where no packets are sent. The parameters are checked before.
+    fn cost(&self) -> Option<Cost> {
+        None
+    }
 
     /// Measures. The parameters are checked before.
     ///
@@ -167,6 +173,10 @@ impl Kind {
 impl Measure for Kind {
     fn check(&self) -> Checked {
         self.measure().check()
+    }
+
+    fn cost(&self) -> Option<Cost> {
+        self.check().ok().and_then(|()| self.measure().cost())
     }
 
     fn run(&self, run: &Run) -> Result<Vec<Figure>, Impossible> {

@@ -3,6 +3,7 @@
 use super::{Figure, Measure, Run, chunks};
 use crate::{
     attacks::pairing::Pairing as Attack,
+    cost::Cost,
     flow::{Flow, Injection, START, Setup, view::Adversary},
     impossible::{Checked, Impossible, between, positive},
     statistics::share,
@@ -75,6 +76,10 @@ impl Measure for Pairing {
             return Err(Impossible(format!("user_rate is {}; it can be 0.001 to 1000000", self.user_rate)));
         }
         between("trials", self.trials, 2, 100_000_000)
+    }
+
+    fn cost(&self) -> Option<Cost> {
+        Some(Cost::of_mixes(&self.setup()))
     }
 
     fn run(&self, run: &Run) -> Result<Vec<Figure>, Impossible> {

@@ -98,7 +98,8 @@ fn costs() -> String {
         );
     }
     html += "</table><p class=\"note\">Of a client at the default rates, idle or busy, reckoned from the clocks and delays that ship \
-        (<code>veilpost profile</code>). Experiments below whose design is called shipped cost this.</p></section>";
+        (<code>veilpost profile</code>). Beside each figure below stands what its own design costs: traffic of a client, measured where clients \
+        are simulated, and the times in which 50, 95 and 99 % of texts are read, or of packets out of the mixes.</p></section>";
     html
 }
 
@@ -174,7 +175,8 @@ fn section(finished: &Finished, about: Option<&Experiment>) -> String {
 
 fn table(report: &Report) -> String {
     let mut html = String::from(
-        "<table><tr><th>what</th><th class=\"n\">figure</th><th class=\"n\">95 % interval</th><th></th><th class=\"n\">n</th><th>expected</th><th></th></tr>",
+        "<table><tr><th>what</th><th class=\"n\">figure</th><th class=\"n\">95 % interval</th><th></th><th class=\"n\">n</th><th>expected</th><th></th>\
+         <th class=\"n\">cost: a day; 50 / 95 / 99 %</th></tr>",
     );
     for row in &report.rows {
         let interval = row.interval.map(|(low, high)| format!("{} to {}", number(low), number(high)));
@@ -187,12 +189,14 @@ fn table(report: &Report) -> String {
         push(
             &mut html,
             format_args!(
-                "<tr{class}><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td><td class=\"n\">{n}</td><td>{}</td><td>{mark}</td></tr>",
+                "<tr{class}><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td>{}</td><td class=\"n\">{n}</td><td>{}</td><td>{mark}</td>\
+                 <td class=\"n\">{}</td></tr>",
                 escape(&row.what),
                 number(row.value),
                 interval.unwrap_or_default(),
                 escape(&row.unit),
-                if is_judged(row) { escape(&row.expected.to_string()) } else { String::new() }
+                if is_judged(row) { escape(&row.expected.to_string()) } else { String::new() },
+                row.cost.map(|cost| cost.to_string()).unwrap_or_default()
             ),
         );
     }

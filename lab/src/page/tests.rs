@@ -1,13 +1,14 @@
 #![cfg(test)]
 
 use super::*;
-use crate::{report::Expected, statistics::Interval};
+use crate::{cost::Cost, report::Expected, statistics::Interval};
 
 fn finished(quick: bool) -> Finished {
     let mut report = Report::new("E2", "how many <layers>?");
     let interval = Interval { value: 13.0, low: 12.9, high: 13.1 };
     report.add_interval("three layers & more", "bits", interval, 400, Expected::Within(12.9, 13.1));
     report.add("control: four layers", "bits", 11.0, 400, Expected::AtLeast(12.0));
+    report.costing(Some(Cost { megabytes: Some(991.0), seconds: Some([25.0, 51.0, 66.0]) }));
     report.add("nothing came", "s", f64::NAN, 0, Expected::Known);
     report.add("gaps", "p", 1e-40, 7, Expected::Caught(0.001));
     Finished { made: Made { seconds: 61.0, commit: "abc".into(), ..Made::now("", quick, Some(4), None) }, report }
@@ -27,6 +28,7 @@ fn a_page_says_who_watches_what_came_out_and_how_to_make_it_again() {
         "Samples are small",
         "commit <code>abc</code>",
         "No capture of a real network",
+        "991 MB; 25 / 51 / 66 s",
     ] {
         assert!(html.contains(part), "{part}");
     }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
-use crate::{report::Expected, statistics::Interval};
+use crate::{cost::Cost, report::Expected, statistics::Interval};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 
 fn made(commit: &str) -> Made {
@@ -11,6 +11,7 @@ fn made(commit: &str) -> Made {
 
 fn report(id: &str) -> Report {
     let mut report = Report::new(id, "what is asked");
+    report.costing(Some(Cost { megabytes: Some(991.0), seconds: Some([25.0, 51.0, 66.0]) }));
     report.add_interval(
         "a, \"quoted\"",
         "bits",
@@ -18,6 +19,7 @@ fn report(id: &str) -> Report {
         7,
         Expected::AtMost(2.0),
     );
+    report.costing(None);
     report.add("nothing was seen", "s", f64::NAN, 0, Expected::Known);
     report
 }
@@ -60,7 +62,9 @@ fn tables_hold_every_figure_in_order_of_experiments() {
     assert_eq!(table.headers().unwrap().iter().collect::<Vec<_>>(), COLUMNS);
     let rows: Vec<_> = table.records().map(Result::unwrap).collect();
     assert_eq!(rows.iter().map(|row| row[0].to_owned()).collect::<Vec<_>>(), ["E2", "E2", "E10", "E10"]);
-    assert_eq!((&rows[0][1], &rows[0][3], &rows[0][4], &rows[0][12]), ("a, \"quoted\"", "1.5", "1", "abc"));
+    assert_eq!((&rows[0][1], &rows[0][3], &rows[0][4], &rows[0][16]), ("a, \"quoted\"", "1.5", "1", "abc"));
+    assert_eq!(rows[0].iter().skip(9).take(4).collect::<Vec<_>>(), ["991", "25", "51", "66"]);
+    assert!(rows[1].iter().skip(9).take(4).all(str::is_empty));
     let file = SerializedFileReader::new(File::open(folder.path().join("results.parquet")).unwrap()).unwrap();
     assert_eq!(file.metadata().file_metadata().num_rows(), 4);
     assert_eq!(file.metadata().file_metadata().schema().get_fields().len(), COLUMNS.len());
