@@ -1,11 +1,16 @@
-//! Clients' lines out of anybody's capture, compared two and two as E14 does it: those whose names begin with `idle` with all others.
+//! Clients' lines out of anybody's capture, for every attack that works on lines ([`all`]); compared two and two as E14 does it, those
+//! whose names begin with `idle` with all others; and ranked after each mark that the capture holds.
 
 use crate::{
+    attacks::{Rank, bulk::by_volume},
     capture::{Capture, Unit},
     experiments::unobservability::{Line, compare, faster},
     impossible::Impossible,
+    population::Lines,
     report::{Expected, Report},
+    statistics::{Interval, mean},
 };
+use std::collections::BTreeMap;
 use veilpost_packet::random::seeded;
 
 /// Datagrams closer than this many seconds belong to one frame, which is four of them, or to two frames of two clocks.
@@ -57,6 +62,61 @@ fn clients(capture: &Capture) -> Result<Vec<Client>, Impossible> {
     }
 }
 
+/// What all clients of a capture send, in the order of its endpoints, in seconds since its first row: what attacks on populations are
+/// given too.
+pub fn all(capture: &Capture) -> Lines {
+    let (from, until) = span(capture);
+    let times = |client: u32| -> Vec<f32> {
+        frames(capture, client, true).times.iter().map(|time| (time - from) as f32).collect()
+    };
+    let span = (until - from) as f32;
+    let up: Vec<Vec<f32>> = of_clients(capture).map(times).collect();
+    Lines { online: vec![vec![(0.0, span)]; up.len()], up, span }
+}
+
+fn of_clients(capture: &Capture) -> impl Iterator<Item = u32> {
+    let listed = (0u32..).zip(&capture.header.endpoints);
+    listed.filter(|(_, endpoint)| endpoint.role == "client").map(|(index, _)| index)
+}
+
+/// Seconds of the first and of the last row.
+fn span(capture: &Capture) -> (f64, f64) {
+    let seconds = |row: Option<&crate::capture::Row>| row.map_or(0.0, |row| row.time_ns as f64 / 1e9);
+    (seconds(capture.rows.first()), seconds(capture.rows.last()))
+}
+
+/// After each mark of one kind, the client that it concerns among all by what each sends in the next [`AFTER`] seconds.
+fn after_marks(capture: &Capture) -> BTreeMap<&str, Vec<Rank>> {
+    let (lines, (from, _)) = (all(capture), span(capture));
+    let mut ranks: BTreeMap<&str, Vec<Rank>> = BTreeMap::new();
+    for mark in &capture.header.marks {
+        let at = (mark.time_ns as f64 / 1e9 - from) as f32;
+        let who = of_clients(capture).position(|client| client == mark.endpoint);
+        let seen = (0.0..lines.span - AFTER).contains(&at);
+        if let Some(rank) = who.filter(|_| seen).and_then(|who| Rank::of(&by_volume(&lines, at, at + AFTER), who)) {
+            ranks.entry(&mark.what).or_default().push(rank);
+        }
+    }
+    ranks
+}
+
+/// Seconds after a mark that are looked at.
+const AFTER: f32 = 10.0;
+/// Standard deviations of a mean place that chance gives once in sixteen thousand.
+const FAR: f64 = 4.0;
+
+fn add_marks(report: &mut Report, capture: &Capture) {
+    for (what, ranks) in after_marks(capture) {
+        let places: Vec<f64> = ranks.iter().map(Rank::place).collect();
+        let Some(Interval { value, .. }) = mean(&places) else { continue };
+        // Places of N candidates are evenly spaced: variance (1 - 1/N^2) / 12.
+        let of = ranks.first().map_or(1.0, |rank| rank.of as f64);
+        let off = FAR * ((1.0 - of.powi(-2)) / 12.0 / places.len() as f64).sqrt();
+        let name = format!("client of a mark `{what}`, by its volume in the {AFTER} s after it, mean place");
+        report.add(name, "0 first, 1 last", value, places.len(), Expected::Within(0.5 - off, 0.5 + off));
+    }
+}
+
 /// Compares all lines.
 ///
 /// # Errors
@@ -70,8 +130,7 @@ pub fn report(capture: &Capture, seed: u64) -> Result<Report, Impossible> {
     let Some((_, first)) = busy.first() else {
         return Err(Impossible(format!("a client is needed whose name does not begin with `{IDLE}`")));
     };
-    let ends = || capture.rows.iter().map(|row| row.time_ns as f64 / 1e9);
-    let span = (ends().next().unwrap_or_default(), ends().next_back().unwrap_or_default());
+    let span = span(capture);
     let mut bytes = [0x4c; 32];
     bytes.iter_mut().zip(seed.to_be_bytes()).for_each(|(byte, of)| *byte = of);
     let mut rng = seeded(bytes);
@@ -89,6 +148,7 @@ pub fn report(capture: &Capture, seed: u64) -> Result<Report, Impossible> {
     for (what, p) in compare("control: as much again, up", &faster(up, 1.0, span, &mut rng), quiet, span, &mut rng) {
         report.add(what, "p", p, quiet.times.len(), Expected::Caught(CHANCE));
     }
+    add_marks(&mut report, capture);
     Ok(report)
 }
 
@@ -96,7 +156,7 @@ pub fn report(capture: &Capture, seed: u64) -> Result<Report, Impossible> {
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
-    use crate::capture::{Endpoint, Header, Row, Source, VERSION};
+    use crate::capture::{Endpoint, Header, Mark, Row, Source, VERSION};
     use std::time::Duration;
     use veilpost_packet::random::exponential;
 
@@ -144,6 +204,28 @@ mod tests {
     #[test]
     fn a_line_with_half_as_much_again_is_seen() {
         assert!(!report(&capture(Unit::Frame, [1.5, 1.0, 1.0], 900.0), 1).unwrap().is_met());
+    }
+
+    /// A mark each 20 s of the client that writes.
+    fn mark(capture: &mut Capture, seconds: i64) -> Vec<i64> {
+        let times: Vec<i64> = (1..seconds / 20 - 1).map(|number| number * 20_000_000_000).collect();
+        capture.header.marks =
+            times.iter().map(|time_ns| Mark { time_ns: *time_ns, endpoint: 0, what: "message".into() }).collect();
+        times
+    }
+
+    #[test]
+    fn who_sends_more_after_each_mark_is_named_and_who_does_not_is_at_chance() {
+        let named = |report: &Report| report.rows.iter().find(|row| row.what.contains("`message`")).unwrap().clone();
+        let mut capture = capture(Unit::Frame, [1.0; 3], 1_200.0);
+        let times = mark(&mut capture, 1_200);
+        let quiet = named(&report(&capture, 1).unwrap());
+        assert!(quiet.met && quiet.n > 50, "{quiet:?}");
+        let more = times.iter().flat_map(|at| (0..10).map(move |step| at + step * 500_000_000));
+        capture.rows.extend(more.map(|time_ns| Row { time_ns, from: 0, to: 3, size: 1_200 }));
+        capture.rows.sort_unstable();
+        let loud = named(&report(&capture, 1).unwrap());
+        assert!(!loud.met && loud.value < 0.3, "{loud:?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Four people on a real network, two of whom are busy, and somebody who watches their lines: what E14 compares, from real sockets.
 
 use crate::{
-    observer::{Observer, Watched},
+    observer::{Observer, Watched, now_ns},
     person::Person,
     scene::{LONG, SOON},
     testnet::{Result, Shape, Testnet},
@@ -10,7 +10,7 @@ use std::{
     path::Path,
     time::{Duration, Instant},
 };
-use veilpost_lab::capture::Capture;
+use veilpost_lab::capture::{Capture, Mark};
 
 /// From one text to the next.
 const TEXTS: Duration = Duration::from_secs(6);
@@ -18,7 +18,8 @@ const TEXTS: Duration = Duration::from_secs(6);
 const FILE: usize = 60 << 10;
 
 /// Runs a fast network in this folder for so long and takes it down again. In the capture the four are called `writes`, `receives`,
-/// `idle 1` and `idle 2`.
+/// `idle 1` and `idle 2`; each
+/// text that `writes` hands to its daemon is marked `message`.
 ///
 /// # Errors
 /// If the network does not come up, or this process may not read raw packets.
@@ -57,13 +58,19 @@ fn watched(folder: &Path, network: &Testnet, people: &[Person; 4], watch: Durati
     let file = folder.join("picture.bin");
     std::fs::write(&file, vec![7; FILE])?;
     alice.json(&["send", "bob", "--file", file.to_str().ok_or("the folder's name is no text")?])?;
+    let mut texts = Vec::new();
     for number in 0.. {
+        texts.extend(now_ns());
         alice.json(&["send", "bob", &format!("text {number}")])?;
         std::thread::sleep(TEXTS.min(watch.saturating_sub(begun.elapsed())));
         if begun.elapsed() >= watch {
             break;
         }
     }
-    let seen = observer.finish()?;
+    let mut seen = observer.finish()?;
+    if let Some(endpoint) = seen.endpoint("writes") {
+        let mark = |time_ns| Mark { time_ns, endpoint, what: "message".into() };
+        seen.header.marks = texts.into_iter().map(mark).collect();
+    }
     if bob.received()?.is_empty() { Err("nothing came: nobody was busy".into()) } else { Ok(seen) }
 }

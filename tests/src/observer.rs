@@ -136,6 +136,11 @@ fn watch(mut socket: Socket, clients: &[Watched], stop: &AtomicBool) -> Result<S
     Ok((datagrams, ports))
 }
 
+/// Now as a capture has it; `None` before 1970.
+pub(crate) fn now_ns() -> Option<i64> {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok()
+}
+
 /// Ports and size of a UDP datagram on loopback, out of its IP header (RFC 791).
 fn datagram(packet: &[u8]) -> Option<Datagram> {
     let header = usize::from(packet.first()? & 0x0f) * 4;
@@ -144,13 +149,7 @@ fn datagram(packet: &[u8]) -> Option<Datagram> {
     if !loopback || *packet.get(9)? != UDP {
         return None;
     }
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    Some(Datagram {
-        time_ns: i64::try_from(time.as_nanos()).ok()?,
-        from: number(header)?,
-        to: number(header + 2)?,
-        size: u32::from(number(2)?),
-    })
+    Some(Datagram { time_ns: now_ns()?, from: number(header)?, to: number(header + 2)?, size: u32::from(number(2)?) })
 }
 
 /// The UDP ports that a process has.
