@@ -2,13 +2,13 @@
 
 use crate::{
     BindError, DialError, FrameReceiver, FrameSender, Limits, LinkSecret,
-    frames::{CLOSE, first_frame, spawn_writer},
+    carrier::{Carrier, Reading, Writing},
+    frames::{first_frame, spawn_writer},
     keys::key_of_spki,
     tls,
 };
 use quinn::{
-    Connection, EndpointConfig, IdleTimeout, Incoming, NoneTokenStore, RecvStream, SendStream, TransportConfig,
-    ValidationTokenConfig, VarInt,
+    Connection, EndpointConfig, IdleTimeout, Incoming, NoneTokenStore, TransportConfig, ValidationTokenConfig, VarInt,
     crypto::rustls::{QuicClientConfig, QuicServerConfig},
 };
 use rustls::{pki_types::CertificateDer, sign::CertifiedKey};
@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::AsyncWriteExt as _,
     sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::timeout,
 };
@@ -63,8 +64,8 @@ pub struct Arrival {
     pub peer: LinkKey,
     /// The peer's first frame, of kind Hello.
     pub hello: Frame,
-    connection: Connection,
-    sending: SendStream,
+    carrier: Carrier,
+    sending: Writing,
     receiver: FrameReceiver,
     stop: watch::Receiver<bool>,
     limits: Limits,
@@ -167,9 +168,9 @@ impl Endpoint {
     /// [`DialError`].
     pub async fn dial(&self, address: SocketAddr, expected: &LinkKey, hello: Frame) -> Result<Link, DialError> {
         let opened = self.open_link(address, expected, hello);
-        let (link, sending, connection) =
+        let (link, sending, carrier) =
             timeout(self.inner.limits.handshake, opened).await.map_err(|_| DialError::Deadline)??;
-        let sender = spawn_writer(connection, sending, self.inner.stop.subscribe(), self.inner.limits, ());
+        let sender = spawn_writer(carrier, sending, self.inner.stop.subscribe(), self.inner.limits, ());
         Ok(Link { peer: *expected, hello: link.0, sender, receiver: link.1 })
     }
 
@@ -179,7 +180,7 @@ impl Endpoint {
         address: SocketAddr,
         expected: &LinkKey,
         hello: Frame,
-    ) -> Result<((Frame, FrameReceiver), SendStream, Connection), DialError> {
+    ) -> Result<((Frame, FrameReceiver), Writing, Carrier), DialError> {
         let config = self.client_config(*expected).map_err(|error| DialError::Unusable(error.to_string()))?;
         let connection = self
             .inner
@@ -188,11 +189,8 @@ impl Endpoint {
             .map_err(|error| DialError::Unusable(error.to_string()))?
             .await
             .map_err(|error| DialError::Handshake(error.to_string()))?;
-        let (mut sending, receiving) = connection.open_bi().await.map_err(|_| DialError::Refused)?;
-        sending.write_all(hello.as_bytes()).await.map_err(|_| DialError::Refused)?;
-        let mut receiver = FrameReceiver::new(connection.clone(), receiving);
-        let hello = first_frame(&mut receiver).await.map_err(|_| DialError::Refused)?.ok_or(DialError::NotHello)?;
-        Ok(((hello, receiver), sending, connection))
+        let (sending, receiving) = connection.open_bi().await.map_err(|_| DialError::Refused)?;
+        introduce(Carrier::Quic(connection), Box::new(receiving), Box::new(sending), hello).await
     }
 
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
@@ -203,7 +201,7 @@ impl Endpoint {
     pub async fn close(&self, deadline: Duration) {
         self.inner.stop.send_replace(true);
         let _ = timeout(deadline, self.inner.quinn.wait_idle()).await;
-        self.inner.quinn.close(CLOSE, &[]);
+        self.inner.quinn.close(VarInt::from_u32(0), &[]);
     }
 
     fn client_config(&self, expected: LinkKey) -> Result<quinn::ClientConfig, rustls::Error> {
@@ -226,9 +224,23 @@ impl fmt::Debug for Endpoint {
 }
 
 impl Arrival {
+    /// Reads the Hello of a peer that has proved its key; `None` if it sends none.
+    pub(crate) async fn read(
+        peer: LinkKey,
+        carrier: Carrier,
+        (receiving, sending): (Reading, Writing),
+        stop: watch::Receiver<bool>,
+        limits: Limits,
+        place: OwnedSemaphorePermit,
+    ) -> Option<Self> {
+        let mut receiver = FrameReceiver::new(carrier.clone(), receiving);
+        let hello = first_frame(&mut receiver).await.ok()??;
+        Some(Self { peer, hello, carrier, sending, receiver, stop, limits, place })
+    }
+
     /// Opens the link; `answer` is our Hello, the first frame that the peer gets.
     pub fn admit(self, answer: Frame) -> Link {
-        let sender = spawn_writer(self.connection, self.sending, self.stop, self.limits, self.place);
+        let sender = spawn_writer(self.carrier, self.sending, self.stop, self.limits, self.place);
         // A fresh queue has room; if the peer is gone already, the receiver will say so.
         let _ = sender.try_send(answer);
         Link { peer: self.peer, hello: self.hello, sender, receiver: self.receiver }
@@ -236,7 +248,7 @@ impl Arrival {
 
     /// Closes the connection. The peer sees a close like any other, without a reason.
     pub fn refuse(self) {
-        self.connection.close(CLOSE, &[]);
+        self.carrier.close();
     }
 }
 
@@ -294,10 +306,25 @@ async fn arrive(
 ) -> Option<Arrival> {
     let connection = incoming.await.ok()?;
     let peer = proved_key(&connection)?;
-    let (sending, receiving): (SendStream, RecvStream) = connection.accept_bi().await.ok()?;
-    let mut receiver = FrameReceiver::new(connection.clone(), receiving);
-    let hello = first_frame(&mut receiver).await.ok()??;
-    Some(Arrival { peer, hello, connection, sending, receiver, stop, limits, place })
+    let (sending, receiving) = connection.accept_bi().await.ok()?;
+    let carrier = Carrier::Quic(connection);
+    Arrival::read(peer, carrier, (Box::new(receiving), Box::new(sending)), stop, limits, place).await
+}
+
+/// The dialer's first frame, and the peer's.
+pub(crate) async fn introduce(
+    carrier: Carrier,
+    receiving: Reading,
+    mut sending: Writing,
+    hello: Frame,
+) -> Result<((Frame, FrameReceiver), Writing, Carrier), DialError> {
+    let written = async { sending.write_all(hello.as_bytes()).await.is_ok() && sending.flush().await.is_ok() };
+    if !written.await {
+        return Err(DialError::Refused);
+    }
+    let mut receiver = FrameReceiver::new(carrier.clone(), receiving);
+    let hello = first_frame(&mut receiver).await.map_err(|_| DialError::Refused)?.ok_or(DialError::NotHello)?;
+    Ok(((hello, receiver), sending, carrier))
 }
 
 fn proved_key(connection: &Connection) -> Option<LinkKey> {

@@ -1,10 +1,14 @@
 //! The two halves of a link in use. The sender's queue is drained by one writer task per link, which turns what waits into
 //! few writes; the receiver cuts what has arrived into frames. Neither allocates more than its bound.
 
-use crate::{Limits, RecvError, SendError, wire::Traffic};
-use quinn::{Connection, RecvStream, SendStream, VarInt};
+use crate::{
+    Limits, RecvError, SendError,
+    carrier::{Carrier, Reading, Writing},
+    wire::Traffic,
+};
 use std::{fmt, pin::pin, sync::Arc};
 use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::{Notify, mpsc, watch},
     time::timeout,
 };
@@ -17,8 +21,6 @@ use veilpost_packet::{
 const WRITE_BATCH: usize = 16;
 /// Frames that one read takes: bounds a link's read buffer to 35 kB.
 const READ_BATCH: usize = 8;
-/// The one code of every close. The reason stays on our side.
-pub(crate) const CLOSE: VarInt = VarInt::from_u32(0);
 
 /// Queues frames for a link's writer. Clones share the queue; when all are dropped the link is flushed and closed.
 #[derive(Clone)]
@@ -72,16 +74,16 @@ impl fmt::Debug for FrameSender {
 
 /// Receives a link's frames in order.
 pub struct FrameReceiver {
-    connection: Connection,
-    stream: RecvStream,
+    carrier: Carrier,
+    stream: Reading,
     /// Room for [`READ_BATCH`] frames, made with the first read; the first `filled` bytes are an unfinished frame.
     buffer: Vec<u8>,
     filled: usize,
 }
 
 impl FrameReceiver {
-    pub(crate) fn new(connection: Connection, stream: RecvStream) -> Self {
-        Self { connection, stream, buffer: Vec::new(), filled: 0 }
+    pub(crate) fn new(carrier: Carrier, stream: Reading) -> Self {
+        Self { carrier, stream, buffer: Vec::new(), filled: 0 }
     }
 
     /// Waits for at least one frame and appends what has arrived, at most `max` (at least 1, at most 8 at a time), to
@@ -95,15 +97,15 @@ impl FrameReceiver {
         let limit = max.clamp(1, READ_BATCH) * FRAME;
         loop {
             let room = self.buffer.get_mut(self.filled..limit).unwrap_or_default();
-            match self.stream.read(room).await {
-                Ok(Some(count)) => self.filled += count,
+            match read(&mut self.stream, room, &self.carrier).await {
                 // The peer waits with its close until we have read everything: this tells it.
-                Ok(None) if self.filled == 0 => {
-                    self.connection.close(CLOSE, &[]);
+                Some(0) if self.filled == 0 => {
+                    self.carrier.close();
                     return Ok(0);
                 }
-                Ok(None) => return Err(self.fail(RecvError::Short)),
-                Err(_) => return Err(self.fail(RecvError::Lost)),
+                Some(0) => return Err(self.fail(RecvError::Short)),
+                Some(count) => self.filled += count,
+                None => return Err(self.fail(RecvError::Lost)),
             }
             let whole = self.filled / FRAME;
             if whole > 0 {
@@ -122,20 +124,15 @@ impl FrameReceiver {
         Ok(one.pop())
     }
 
-    /// What has crossed the link so far, both ways, the handshake included.
+    /// What has crossed the link so far, both ways, the handshake included; nothing of a link over a byte stream, which is counted by
+    /// who carries it.
     pub fn traffic(&self) -> Traffic {
-        let quinn::ConnectionStats { udp_tx, udp_rx, .. } = self.connection.stats();
-        Traffic {
-            datagrams_sent: udp_tx.datagrams,
-            bytes_sent: udp_tx.bytes,
-            datagrams_received: udp_rx.datagrams,
-            bytes_received: udp_rx.bytes,
-        }
+        self.carrier.traffic()
     }
 
     /// Closes the link at once, both directions; what is queued is lost.
     pub fn close(&self) {
-        self.connection.close(CLOSE, &[]);
+        self.carrier.close();
     }
 
     fn cut(&mut self, whole: usize, frames: &mut Vec<Frame>) -> Result<usize, RecvError> {
@@ -154,7 +151,7 @@ impl FrameReceiver {
     /// Closing here, and not when the caller drops its half, also ends the writer.
     fn fail(&mut self, error: RecvError) -> RecvError {
         self.filled = 0;
-        self.connection.close(CLOSE, &[]);
+        self.carrier.close();
         error
     }
 }
@@ -162,6 +159,16 @@ impl FrameReceiver {
 impl fmt::Debug for FrameReceiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FrameReceiver(..)")
+    }
+}
+
+/// Bytes read, 0 at the end of the stream; `None` if the link is lost, closed, or idle for too long.
+async fn read(stream: &mut Reading, room: &mut [u8], carrier: &Carrier) -> Option<usize> {
+    let Some(idle) = carrier.idle() else { return stream.read(room).await.ok() };
+    tokio::select! {
+        biased;
+        read = timeout(idle, stream.read(room)) => read.ok()?.ok(),
+        () = carrier.closed() => None,
     }
 }
 
@@ -173,8 +180,8 @@ pub(crate) async fn first_frame(receiver: &mut FrameReceiver) -> Result<Option<F
 /// Makes the queue of a link and starts its writer, which ends the connection: after a clean close, when `stop` turns true,
 /// when the peer is gone, or when a write misses its deadline. `held` is dropped then.
 pub(crate) fn spawn_writer(
-    connection: Connection,
-    mut stream: SendStream,
+    carrier: Carrier,
+    mut stream: Writing,
     mut stop: watch::Receiver<bool>,
     limits: Limits,
     held: impl Send + 'static,
@@ -190,11 +197,15 @@ pub(crate) fn spawn_writer(
                 _ = stop.wait_for(|&stop| stop) => {}
             }
         };
-        if write_frames(&mut queue, &mut stream, &connection, stop, &limits).await == Ended::Asked {
+        if write_frames(&mut queue, &mut stream, &carrier, stop, &limits).await == Ended::Asked {
             queue.close();
-            flush(&mut queue, &mut stream, &connection, &limits).await;
+            flush(&mut queue, &mut stream, &carrier, &limits).await;
         }
-        connection.close(CLOSE, &[]);
+        carrier.close();
+        if carrier.idle().is_some() {
+            // The peer of a byte stream hears of the end here, even while our other half is still held.
+            let _ = timeout(limits.flush, stream.shutdown()).await;
+        }
         drop(held);
     });
     FrameSender { queue: sender, close }
@@ -212,19 +223,19 @@ pub(crate) enum Ended {
 /// Writes what the queue yields until it is told to stop.
 pub(crate) async fn write_frames(
     queue: &mut mpsc::Receiver<Frame>,
-    stream: &mut SendStream,
-    connection: &Connection,
+    stream: &mut Writing,
+    carrier: &Carrier,
     stop: impl Future<Output = ()>,
     limits: &Limits,
 ) -> Ended {
     let mut stop = pin!(stop);
-    let mut gone = pin!(connection.closed());
+    let mut gone = pin!(carrier.closed());
     let mut batch = Vec::with_capacity(WRITE_BATCH);
     let mut bytes = Vec::new();
     loop {
         let count = tokio::select! {
             biased;
-            _ = &mut gone => return Ended::Lost,
+            () = &mut gone => return Ended::Lost,
             () = &mut stop => return Ended::Asked,
             count = queue.recv_many(&mut batch, WRITE_BATCH) => count,
         };
@@ -239,12 +250,7 @@ pub(crate) async fn write_frames(
 
 /// Writes what is left in the queue, ends the stream and waits until the peer has read it and closes; [`Limits::flush`]
 /// bounds all of it. To close first would throw away what lies unread in the peer's buffers.
-pub(crate) async fn flush(
-    queue: &mut mpsc::Receiver<Frame>,
-    stream: &mut SendStream,
-    connection: &Connection,
-    limits: &Limits,
-) {
+pub(crate) async fn flush(queue: &mut mpsc::Receiver<Frame>, stream: &mut Writing, carrier: &Carrier, limits: &Limits) {
     let everything = async {
         let (mut batch, mut bytes) = (Vec::new(), Vec::new());
         while let Ok(frame) = queue.try_recv() {
@@ -255,18 +261,20 @@ pub(crate) async fn flush(
                 return;
             }
         }
-        if stream.finish().is_ok() {
-            let _ = connection.closed().await;
+        if stream.shutdown().await.is_ok() {
+            carrier.closed().await;
         }
     };
     // A peer that does not take the rest in time loses it: a close must end.
     let _ = timeout(limits.flush, everything).await;
 }
 
-async fn write_batch(batch: &mut Vec<Frame>, bytes: &mut Vec<u8>, stream: &mut SendStream, limits: &Limits) -> bool {
+async fn write_batch(batch: &mut Vec<Frame>, bytes: &mut Vec<u8>, stream: &mut Writing, limits: &Limits) -> bool {
     bytes.clear();
     for frame in batch.drain(..) {
         bytes.extend_from_slice(frame.as_bytes());
     }
-    matches!(timeout(limits.write, stream.write_all(bytes)).await, Ok(Ok(())))
+    // A TLS stream keeps what fits no record until it is told.
+    let written = async { stream.write_all(bytes).await.is_ok() && stream.flush().await.is_ok() };
+    timeout(limits.write, written).await == Ok(true)
 }

@@ -2,9 +2,9 @@
 
 use crate::{
     DialError, Endpoint, FrameReceiver, SendError,
-    frames::{CLOSE, Ended, flush, write_frames},
+    carrier::{Carrier, Writing},
+    frames::{Ended, flush, write_frames},
 };
-use quinn::{Connection, SendStream};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use std::{
@@ -189,7 +189,7 @@ impl<H: FnMut(u64) -> Frame + Send> Dialer<H> {
             opened = opened => opened.unwrap_or(Err(DialError::Deadline)),
             () = self.close.notified() => return Next::Stop,
         };
-        let ((hello, receiver), sending, connection) = match opened {
+        let ((hello, receiver), sending, carrier) = match opened {
             Ok(link) => link,
             Err(error) => {
                 tracing::debug!(%error, attempt, "a link could not be opened");
@@ -197,7 +197,7 @@ impl<H: FnMut(u64) -> Frame + Send> Dialer<H> {
             }
         };
         self.state.send_replace(LinkState::Up(attempt));
-        let next = self.pump(attempt, hello, receiver, sending, connection).await;
+        let next = self.pump(attempt, hello, receiver, sending, carrier).await;
         self.state.send_replace(LinkState::Down);
         next
     }
@@ -208,8 +208,8 @@ impl<H: FnMut(u64) -> Frame + Send> Dialer<H> {
         connection_number: u64,
         hello: Frame,
         receiver: FrameReceiver,
-        mut sending: SendStream,
-        connection: Connection,
+        mut sending: Writing,
+        carrier: Carrier,
     ) -> Next {
         let limits = *self.endpoint.limits();
         let mut stopping = self.endpoint.stopping();
@@ -220,12 +220,12 @@ impl<H: FnMut(u64) -> Frame + Send> Dialer<H> {
             }
         };
         let mut reader = tokio::spawn(read_events(connection_number, hello, receiver, self.events.clone()));
-        let ended = write_frames(&mut self.frames, &mut sending, &connection, stop, &limits).await;
+        let ended = write_frames(&mut self.frames, &mut sending, &carrier, stop, &limits).await;
         if ended == Ended::Asked {
             self.frames.close();
-            flush(&mut self.frames, &mut sending, &connection, &limits).await;
+            flush(&mut self.frames, &mut sending, &carrier, &limits).await;
         }
-        connection.close(CLOSE, &[]);
+        carrier.close();
         if ended == Ended::Lost {
             // The reader tells the owner about the end itself, after the last frame; a slow owner delays the next dial.
             tokio::select! {
