@@ -102,6 +102,7 @@ impl fmt::Display for Cost {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::experiments::disclosure::UNCOVERED;
