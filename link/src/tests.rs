@@ -25,15 +25,15 @@ fn loopback() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 0).into()
 }
 
-fn secret(seed: u8) -> LinkSecret {
+pub(crate) fn secret(seed: u8) -> LinkSecret {
     LinkSecret::from_seed([seed; 32])
 }
 
-fn hello() -> Frame {
+pub(crate) fn hello() -> Frame {
     Hello::node(DocumentHash::default()).to_frame()
 }
 
-fn numbered(number: u64) -> Frame {
+pub(crate) fn numbered(number: u64) -> Frame {
     let mut body = vec![0xA5; FRAME_BODY];
     body[..8].copy_from_slice(&number.to_be_bytes());
     Frame::new(FrameKind::Packet, Flags::default(), &body).unwrap()

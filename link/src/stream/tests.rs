@@ -1,32 +1,17 @@
 //! Links over pipes in memory: what they carry is a stream's business alone.
 
 use super::*;
-use crate::{RecvError, SendError};
+use crate::{
+    RecvError, SendError,
+    tests::{hello, numbered, secret},
+};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-use veilpost_packet::{
-    frame::{Flags, FrameKind, Hello},
-    geometry::{FRAME, FRAME_BODY},
-    ids::DocumentHash,
-};
+use veilpost_packet::{frame::FrameKind, geometry::FRAME};
 
 /// Bytes in flight: less than a few frames, as over a slow circuit.
 const PIPE: usize = 10_000;
-
-fn secret(seed: u8) -> LinkSecret {
-    LinkSecret::from_seed([seed; 32])
-}
-
-fn hello() -> Frame {
-    Hello::node(DocumentHash::default()).to_frame()
-}
-
-fn numbered(number: u64) -> Frame {
-    let mut body = vec![0xA5; FRAME_BODY];
-    body[..8].copy_from_slice(&number.to_be_bytes());
-    Frame::new(FrameKind::Packet, Flags::default(), &body).unwrap()
-}
 
 fn quick() -> Limits {
     let short = Duration::from_millis(300);
