@@ -39,12 +39,17 @@ impl fmt::Display for Expected {
         match self {
             Self::NothingSeen(least) => write!(f, "p >= {least}"),
             Self::Caught(most) => write!(f, "caught: p < {most:e}"),
-            Self::Within(low, high) => write!(f, "{low:.3} to {high:.3}"),
+            Self::Within(low, high) => write!(f, "{} to {}", short(*low), short(*high)),
             Self::AtMost(most) => write!(f, "<= {most}"),
             Self::AtLeast(least) => write!(f, ">= {least}"),
             Self::Known => f.write_str("-"),
         }
     }
+}
+
+/// As many digits as say something.
+fn short(value: f64) -> String {
+    if value != 0.0 && value.abs() < 1e-3 { format!("{value:.2e}") } else { format!("{value:.3}") }
 }
 
 /// One figure.

@@ -59,7 +59,7 @@ impl Measure for Routes {
             exact("p", by_chance(self.nodes, self.corrupt, self.layers)),
             exact("p_even", even),
             exact("exposed", exposed(even, packets)),
-            exact("packets_for_half", packets_for_half(even)),
+            Figure::new("packets_for_half", "packets", packets_for_half(even), 0),
             exact("exposed_pinned", exposed_pinned(share, self.layers, self.pinned, packets)),
         ])
     }

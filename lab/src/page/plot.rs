@@ -22,6 +22,9 @@ const FIGURES: usize = 40;
 /// p-values below this are drawn at it.
 const SMALLEST: f64 = 1e-12;
 
+/// Figures whose largest is so many times the least are drawn by their logarithm.
+const FAR_APART: f64 = 1e3;
+
 const INK: RGBColor = RGBColor(26, 29, 33);
 const PALE: RGBColor = RGBColor(222, 226, 230);
 const GOOD: RGBColor = RGBColor(11, 79, 138);
@@ -41,7 +44,7 @@ pub(super) fn plots(report: &Report) -> String {
     drawn.filter_map(|(unit, rows)| plot(unit, &rows).ok()).collect()
 }
 
-/// How a unit's figures are laid out: p-values by their logarithm.
+/// How a unit's figures are laid out: p-values by their logarithm, and others if they are above zero and far apart.
 struct Axis {
     logarithmic: bool,
     low: f64,
@@ -50,7 +53,10 @@ struct Axis {
 
 impl Axis {
     fn of(unit: &str, rows: &[&Row]) -> Self {
-        let logarithmic = unit == "p" || unit.starts_with("p (");
+        let values = || rows.iter().map(|row| row.value);
+        let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
+        let far_apart = least > 0.0 && most / least > FAR_APART;
+        let logarithmic = unit == "p" || unit.starts_with("p (") || far_apart;
         let mut axis = Self { logarithmic, low: f64::INFINITY, high: f64::NEG_INFINITY };
         for row in rows {
             let interval = row.interval.into_iter().flat_map(|(low, high)| [low, high]);
