@@ -79,7 +79,7 @@ impl Measure for SingleMix {
         Ok(vec![
             figure("mean_bits", "bits", |found| found.bits),
             figure("pool_mean", "packets", |found| found.pool),
-            figure("pool_variance", "", |found| found.variance),
+            figure("pool_variance", "packets^2", |found| found.variance),
         ])
     }
 }

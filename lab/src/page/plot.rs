@@ -16,7 +16,7 @@ const MARGINS: u32 = 48;
 /// Where figures begin; to the left of it stands what they are.
 const LEFT: u32 = 430;
 /// Letters of a label that fit there.
-const LABEL: usize = 62;
+const LABEL: usize = 84;
 /// Figures of one plot at most: more are in the table.
 const FIGURES: usize = 40;
 /// p-values below this are drawn at it.
