@@ -10,7 +10,7 @@ use std::{fmt, pin::pin, sync::Arc};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     sync::{Notify, mpsc, watch},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use veilpost_packet::{
     frame::{Frame, FrameKind},
@@ -79,11 +79,13 @@ pub struct FrameReceiver {
     /// Room for [`READ_BATCH`] frames, made with the first read; the first `filled` bytes are an unfinished frame.
     buffer: Vec<u8>,
     filled: usize,
+    /// When the last bytes came.
+    heard: Instant,
 }
 
 impl FrameReceiver {
     pub(crate) fn new(carrier: Carrier, stream: Reading) -> Self {
-        Self { carrier, stream, buffer: Vec::new(), filled: 0 }
+        Self { carrier, stream, buffer: Vec::new(), filled: 0, heard: Instant::now() }
     }
 
     /// Waits for at least one frame and appends what has arrived, at most `max` (at least 1, at most 8 at a time), to
@@ -97,14 +99,14 @@ impl FrameReceiver {
         let limit = max.clamp(1, READ_BATCH) * FRAME;
         loop {
             let room = self.buffer.get_mut(self.filled..limit).unwrap_or_default();
-            match read(&mut self.stream, room, &self.carrier).await {
+            match read(&mut self.stream, room, &self.carrier, self.heard).await {
                 // The peer waits with its close until we have read everything: this tells it.
                 Some(0) if self.filled == 0 => {
                     self.carrier.close();
                     return Ok(0);
                 }
                 Some(0) => return Err(self.fail(RecvError::Short)),
-                Some(count) => self.filled += count,
+                Some(count) => (self.filled, self.heard) = (self.filled + count, Instant::now()),
                 None => return Err(self.fail(RecvError::Lost)),
             }
             let whole = self.filled / FRAME;
@@ -162,13 +164,14 @@ impl fmt::Debug for FrameReceiver {
     }
 }
 
-/// Bytes read, 0 at the end of the stream; `None` if the link is lost, closed, or idle for too long.
-async fn read(stream: &mut Reading, room: &mut [u8], carrier: &Carrier) -> Option<usize> {
+/// Bytes read, 0 at the end of the stream; `None` if the link is lost, closed, or idle for too long since `heard`. What a closed link's
+/// peer still sends is not read: its place may be another's.
+async fn read(stream: &mut Reading, room: &mut [u8], carrier: &Carrier, heard: Instant) -> Option<usize> {
     let Some(idle) = carrier.idle() else { return stream.read(room).await.ok() };
     tokio::select! {
         biased;
-        read = timeout(idle, stream.read(room)) => read.ok()?.ok(),
         () = carrier.closed() => None,
+        read = timeout_at(heard + idle, stream.read(room)) => read.ok()?.ok(),
     }
 }
 
@@ -197,12 +200,13 @@ pub(crate) fn spawn_writer(
                 _ = stop.wait_for(|&stop| stop) => {}
             }
         };
-        if write_frames(&mut queue, &mut stream, &carrier, stop, &limits).await == Ended::Asked {
-            queue.close();
+        let ended = write_frames(&mut queue, &mut stream, &carrier, stop, &limits).await;
+        queue.close();
+        if ended == Ended::Asked {
             flush(&mut queue, &mut stream, &carrier, &limits).await;
         }
         carrier.close();
-        if carrier.idle().is_some() {
+        if ended == Ended::Lost && carrier.idle().is_some() {
             // The peer of a byte stream hears of the end here, even while our other half is still held.
             let _ = timeout(limits.flush, stream.shutdown()).await;
         }
@@ -242,7 +246,12 @@ pub(crate) async fn write_frames(
         if count == 0 {
             return Ended::Asked;
         }
-        if !write_batch(&mut batch, &mut bytes, stream, limits).await {
+        let written = tokio::select! {
+            biased;
+            () = &mut gone => false,
+            written = write_batch(&mut batch, &mut bytes, stream, limits) => written,
+        };
+        if !written {
             return Ended::Lost;
         }
     }

@@ -1,7 +1,9 @@
 //! Links over byte streams that somebody else has made, such as streams to and from onion services. The far end is authenticated as over
 //! QUIC: TLS 1.3 with the link key that the network document names, the same hybrid key exchange, the same Hello, bounds and deadlines.
 //!
-//! A stream has no driver of its own: that the peer is gone shows to whoever reads, at the latest after [`Limits::idle`] without a byte.
+//! A stream has no driver of its own. That the peer is gone shows to whoever reads, at the latest after [`Limits::idle`] without a byte:
+//! who drops the receiver hears of it by writing alone. Nobody keeps a silent stream alive, so both ends must have something to say, as
+//! clients and entries always have. How much is in flight is up to who carries the stream, not to [`Limits::window`].
 
 use crate::{
     Arrival, BindError, DialError, Limits, Link, LinkSecret,
@@ -69,6 +71,10 @@ async fn open(
     let name = ServerName::try_from(tls::SERVER_NAME).map_err(|error| DialError::Unusable(error.to_string()))?;
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
     let connected = connected.map_err(|error| DialError::Handshake(error.to_string()))?;
+    // Over QUIC rustls sees to that by itself.
+    if connected.get_ref().1.alpn_protocol() != Some(tls::ALPN) {
+        return Err(DialError::Handshake("another protocol".into()));
+    }
     let (reading, writing) = halves(connected);
     introduce(Carrier::Stream(Stream::new(limits.idle)), reading, writing, hello).await
 }
@@ -104,6 +110,7 @@ impl StreamAcceptor {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let arrived = async {
             let accepted = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream).await.ok()?;
+            accepted.get_ref().1.alpn_protocol().filter(|protocol| *protocol == tls::ALPN)?;
             let peer = key_of_spki(accepted.get_ref().1.peer_certificates()?.first()?)?;
             let carrier = Carrier::Stream(Stream::new(self.limits.idle));
             Arrival::read(peer, carrier, halves(accepted), self.stop.subscribe(), self.limits, place).await

@@ -76,6 +76,43 @@ async fn a_dialer_without_post_quantum_key_exchange_is_refused() {
 }
 
 #[tokio::test]
+async fn a_dialer_that_names_no_protocol_is_refused() {
+    let ends = Ends::new(quick());
+    let (near, far) = duplex(PIPE);
+    let mut config = tls::client(secret(9).certified().unwrap(), secret(1).public(), tls::provider()).unwrap();
+    config.alpn_protocols = Vec::new();
+    let name = ServerName::try_from(tls::SERVER_NAME).unwrap();
+    let peer = async {
+        let mut peer = TlsConnector::from(Arc::new(config)).connect(name, near).await.ok()?;
+        peer.write_all(hello().as_bytes()).await.ok()?;
+        peer.flush().await.ok()
+    };
+    let (_, accepted) = tokio::join!(peer, ends.acceptor.accept(far));
+    assert!(accepted.is_none());
+}
+
+#[tokio::test]
+async fn what_comes_after_a_close_is_not_read_and_silence_is_noticed_however_often_a_read_is_given_up() {
+    let ends = Ends::new(Limits::default());
+    let (dialed, mut accepted) = ends.link().await;
+    (0..4).for_each(|number| dialed.sender.try_send(numbered(number)).unwrap());
+    accepted.receiver.close();
+    assert_eq!(accepted.receiver.recv().await, Err(RecvError::Lost));
+
+    let ends = Ends::new(quick());
+    let (_dialed, mut accepted) = ends.link().await;
+    let given_up = || Duration::from_millis(50);
+    let mut noticed = None;
+    for _ in 0..20 {
+        noticed = timeout(given_up(), accepted.receiver.recv()).await.ok();
+        if noticed.is_some() {
+            break;
+        }
+    }
+    assert_eq!(noticed, Some(Err(RecvError::Lost)));
+}
+
+#[tokio::test]
 async fn a_refused_dialer_does_not_count_its_link_as_up() {
     let ends = Ends::new(Limits::default());
     let (near, far) = duplex(PIPE);
