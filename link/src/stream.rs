@@ -1,5 +1,5 @@
 //! Links over byte streams that somebody else has made, such as streams to and from onion services. The far end is authenticated as over
-//! QUIC: TLS 1.3 with the link key that the network document names, the same hybrid key exchange, the same Hello, bounds and deadlines.
+//! QUIC: TLS 1.3 with the link key that the network document names, the same hybrid key exchange, the same Hello, queue and deadlines.
 //!
 //! A stream has no driver of its own. That the peer is gone shows to whoever reads, at the latest after [`Limits::idle`] without a byte:
 //! who drops the receiver hears of it by writing alone. Nobody keeps a silent stream alive, so both ends must have something to say, as
