@@ -48,12 +48,8 @@ pub fn frames(capture: &Capture, client: u32, up: bool) -> Line {
 type Client = (String, [Line; 2]);
 
 fn clients(capture: &Capture) -> Result<Vec<Client>, Impossible> {
-    let of = |(index, endpoint): (usize, &crate::capture::Endpoint)| {
-        let client = u32::try_from(index).ok()?;
-        Some((endpoint.name.clone(), [true, false].map(|up| frames(capture, client, up))))
-    };
-    let listed = capture.header.endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.role == "client");
-    let all: Vec<Client> = listed.filter_map(of).collect();
+    let of = |(client, name): (u32, &str)| (name.to_owned(), [true, false].map(|up| frames(capture, client, up)));
+    let all: Vec<Client> = of_clients(capture).map(of).collect();
     match all.iter().find(|(_, lines)| lines.iter().any(|line| line.times.len() < FRAMES)) {
         Some((name, _)) => {
             Err(Impossible(format!("{name}'s line has fewer than {FRAMES} frames each way: watch for longer")))
@@ -70,13 +66,14 @@ pub fn all(capture: &Capture) -> Lines {
         frames(capture, client, true).times.iter().map(|time| (time - from) as f32).collect()
     };
     let span = (until - from) as f32;
-    let up: Vec<Vec<f32>> = of_clients(capture).map(times).collect();
+    let up: Vec<Vec<f32>> = of_clients(capture).map(|(client, _)| times(client)).collect();
     Lines { online: vec![vec![(0.0, span)]; up.len()], up, span }
 }
 
-fn of_clients(capture: &Capture) -> impl Iterator<Item = u32> {
+/// Index and name of each client.
+fn of_clients(capture: &Capture) -> impl Iterator<Item = (u32, &str)> {
     let listed = (0u32..).zip(&capture.header.endpoints);
-    listed.filter(|(_, endpoint)| endpoint.role == "client").map(|(index, _)| index)
+    listed.filter(|(_, endpoint)| endpoint.role == "client").map(|(index, endpoint)| (index, endpoint.name.as_str()))
 }
 
 /// Seconds of the first and of the last row.
@@ -91,7 +88,7 @@ fn after_marks(capture: &Capture) -> BTreeMap<&str, Vec<Rank>> {
     let mut ranks: BTreeMap<&str, Vec<Rank>> = BTreeMap::new();
     for mark in &capture.header.marks {
         let at = (mark.time_ns as f64 / 1e9 - from) as f32;
-        let who = of_clients(capture).position(|client| client == mark.endpoint);
+        let who = of_clients(capture).position(|(client, _)| client == mark.endpoint);
         let seen = (0.0..lines.span - AFTER).contains(&at);
         if let Some(rank) = who.filter(|_| seen).and_then(|who| Rank::of(&by_volume(&lines, at, at + AFTER), who)) {
             ranks.entry(&mark.what).or_default().push(rank);

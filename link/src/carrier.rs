@@ -10,7 +10,7 @@ use tokio::{
 };
 
 /// The one code of every close. The reason stays on our side.
-const CLOSE: VarInt = VarInt::from_u32(0);
+pub(crate) const CLOSE: VarInt = VarInt::from_u32(0);
 
 /// Bytes of the peer.
 pub(crate) type Reading = Box<dyn AsyncRead + Send + Sync + Unpin>;

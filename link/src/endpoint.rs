@@ -2,7 +2,7 @@
 
 use crate::{
     BindError, DialError, FrameReceiver, FrameSender, Limits, LinkSecret,
-    carrier::{Carrier, Reading, Writing},
+    carrier::{CLOSE, Carrier, Reading, Writing},
     frames::{first_frame, spawn_writer},
     keys::key_of_spki,
     tls,
@@ -201,7 +201,7 @@ impl Endpoint {
     pub async fn close(&self, deadline: Duration) {
         self.inner.stop.send_replace(true);
         let _ = timeout(deadline, self.inner.quinn.wait_idle()).await;
-        self.inner.quinn.close(VarInt::from_u32(0), &[]);
+        self.inner.quinn.close(CLOSE, &[]);
     }
 
     fn client_config(&self, expected: LinkKey) -> Result<quinn::ClientConfig, rustls::Error> {
