@@ -110,6 +110,8 @@ impl Bed {
                 log: "info".into(),
                 family: String::new(),
                 capacity: CAPACITY,
+                onion: false,
+                tor_settings: None,
             };
             held.push(socket);
             let descriptor = identity::init(&config, role, EPOCH)?;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 use veilpost_mailbox::{
-    engine::{Arrived, FromPeer, Limits, Mailbox, Request, Terms},
+    engine::{Arrived, Back, FromPeer, Limits, Mailbox, Request, Terms},
     stores::{self, DiskStore, EngineName},
 };
 use veilpost_packet::{
@@ -254,7 +254,13 @@ impl Mailboxes {
                         self.waiting.insert(sealed.id, (to, at));
                     }
                     let surb = surb(number, at)?;
-                    node.commands.push(Arrived { at, epoch: Epoch(7), document: DOCUMENT, surb, request });
+                    node.commands.push(Arrived {
+                        at,
+                        epoch: Epoch(7),
+                        document: DOCUMENT,
+                        back: Back::Surb(surb),
+                        request,
+                    });
                 }
                 Event::Frame(from, frame) => {
                     node.engine.handle_peer_heard(at, &from);

@@ -341,6 +341,7 @@ mod tests {
             authorities: (1..=4).map(authority).collect(),
             later: Vec::new(),
             entries: Vec::new(),
+            tor: None,
         })
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     clock::Clock,
     config::NodeConfig,
-    leave, logs, network,
+    leave, logs, network, onion,
     stop::{self, Failure},
 };
 use clap::Subcommand;
@@ -41,6 +41,13 @@ pub enum Command {
         /// Stay after all.
         #[arg(long)]
         undo: bool,
+    },
+    /// Say how the node's onion service stands, and its address.
+    #[command(after_help = "Example, with `onion = true` under [node]:\n  … onion --config node.toml")]
+    Onion {
+        /// The configuration file.
+        #[arg(long)]
+        config: PathBuf,
     },
     /// Check the configuration, and the network file and document if they are there, and say what is wrong.
     CheckConfig {
@@ -81,6 +88,7 @@ pub trait Relay: Sized {
 pub fn execute<R: Relay>(command: Command) -> ExitCode {
     stop::exit(match command {
         Command::Init { config, epoch } => R::load(&config).and_then(|config| init::<R>(&config, epoch)),
+        Command::Onion { config } => R::load(&config).and_then(|config| show_onion(R::node(&config))),
         Command::Leave { config, undo } => {
             R::load(&config).and_then(|config| leave::mark(&R::node(&config).data_dir, !undo).map_err(Failure::runtime))
         }
@@ -90,8 +98,18 @@ pub fn execute<R: Relay>(command: Command) -> ExitCode {
     })
 }
 
+fn show_onion(config: &NodeConfig) -> Result<(), Failure> {
+    let none = "this node has no onion service; set `onion = true` under [node]";
+    let line = onion::line(config, Clock::start().now()).ok_or_else(|| Failure::Config(none.into()))?;
+    writeln!(std::io::stdout(), "{line}").map_err(Failure::runtime)
+}
+
 /// Prints what the authorities' operators need.
 fn init<R: Relay>(config: &R::Config, epoch: u64) -> Result<(), Failure> {
+    let node = R::node(config);
+    let file =
+        node.network.exists().then(|| network::load_network(&node.network)).transpose().map_err(Failure::config)?;
+    onion::init(node, file.as_ref())?;
     let Descriptor { id, role, .. } = R::init(config, epoch)?;
     let text =
         format!("# For nodes.toml of every authority:\n[[node]]\nid = \"{id}\"\nrole = \"{role}\"\nnote = \"\"\n");

@@ -78,6 +78,12 @@ pub struct NodeConfig {
     /// Packets a second that the node is willing to carry, 1 to 1,000,000.
     #[serde(default = "capacity")]
     pub capacity: u32,
+    /// True for an onion service, through which clients come that show no address: entries and mailboxes may have one.
+    #[serde(default)]
+    pub onion: bool,
+    /// A file with settings of arti's own for it, such as bridges.
+    #[serde(default)]
+    pub tor_settings: Option<PathBuf>,
 }
 
 fn info() -> String {
@@ -95,7 +101,8 @@ impl NodeConfig {
     /// [`ConfigError::Value`] with the first value that is wrong.
     pub fn resolve(mut self, file: &Path) -> Result<Self, ConfigError> {
         let folder = file.parent().unwrap_or(Path::new(""));
-        for path in [&mut self.data_dir, &mut self.network].into_iter().chain(&mut self.document) {
+        let optional = self.document.iter_mut().chain(&mut self.tor_settings);
+        for path in [&mut self.data_dir, &mut self.network].into_iter().chain(optional) {
             *path = folder.join(&path);
         }
         let wrong = |key, what: &str| ConfigError::Value { path: file.into(), key, what: what.into() };
@@ -116,6 +123,24 @@ impl NodeConfig {
         }
         crate::logs::parse(&self.log).map_err(|error| wrong("node.log", &error.to_string()))?;
         Ok(self)
+    }
+
+    /// Nothing but what has no default, in this folder: for tests.
+    #[cfg(test)]
+    pub(crate) fn plain(folder: &Path) -> Self {
+        Self {
+            data_dir: folder.join("data"),
+            listen: "127.0.0.1:4001".parse().unwrap(),
+            advertise: Vec::new(),
+            network: folder.join("network.toml"),
+            document: None,
+            metrics: None,
+            log: info(),
+            family: String::new(),
+            capacity: capacity(),
+            onion: false,
+            tor_settings: None,
+        }
     }
 
     /// What the descriptor tells others.

@@ -15,6 +15,7 @@ use crate::{
     config::NodeConfig,
     keys::{self, KeyError},
     observed::Observed,
+    onion,
     taglog::{Loaded, LogKey, TagLog, TagLogError},
 };
 use std::path::{Path, PathBuf};
@@ -145,7 +146,7 @@ impl NodeKeys {
             epoch,
             role,
             addresses: config.advertised(),
-            onion: None,
+            onion: onion::address(config),
             link_key: self.link_key(),
             sphinx_keys: epochs.map(|epoch| self.sphinx_public(epoch)).collect::<Result<_, _>>()?,
             software: concat!("veilpost ", env!("CARGO_PKG_VERSION")).into(),
@@ -261,17 +262,7 @@ mod tests {
     use veilpost_pki::reliability::Measured;
 
     fn config(folder: &Path) -> NodeConfig {
-        NodeConfig {
-            data_dir: folder.join("node"),
-            listen: "127.0.0.1:4001".parse().unwrap(),
-            advertise: Vec::new(),
-            network: folder.join("network.toml"),
-            document: None,
-            metrics: None,
-            log: "info".into(),
-            family: String::new(),
-            capacity: 100,
-        }
+        NodeConfig { data_dir: folder.join("node"), capacity: 100, ..NodeConfig::plain(folder) }
     }
 
     #[test]

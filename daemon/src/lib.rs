@@ -12,6 +12,7 @@
 //! | [`leave`] | a node that leaves its network in good order |
 //! | [`start`] | what every relay's start has in common |
 //! | [`observed`] | what a running node's next descriptor says of its fill and of others |
+//! | [`onion`] | the onion service of a node that has one |
 //! | [`network`] | network file and document from disk, verified |
 //! | [`taglog`] | replay tags on disk, written before packets leave |
 //! | [`clock`] | network time that never runs backwards |
@@ -37,6 +38,7 @@ pub mod logs;
 pub mod metrics;
 pub mod network;
 pub mod observed;
+pub mod onion;
 pub mod start;
 pub mod stop;
 pub mod taglog;

@@ -7,12 +7,12 @@ use crate::{
     documents::{DocumentHub, OfferError, follow_file},
     epochs::{EpochChange, Keeper, LiveEpochs, Reminder, follow},
     identity::NodeKeys,
-    network, observed,
+    network, observed, onion,
     stop::Failure,
 };
 use std::sync::Arc;
-use tokio::sync::watch;
-use veilpost_link::Endpoint;
+use tokio::sync::{mpsc, watch};
+use veilpost_link::{Arrival, Endpoint, Limits};
 use veilpost_packet::ids::NetworkId;
 use veilpost_pki::{DocumentError, NetworkFile, Role};
 
@@ -92,6 +92,18 @@ impl Epochs {
     /// The live epochs, now and from then on.
     pub fn live(&self) -> watch::Receiver<Arc<LiveEpochs>> {
         self.live.subscribe()
+    }
+
+    /// Publishes the node's onion service, if it is to have one: see [`onion::start`].
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn start_onion(
+        &self,
+        limits: Limits,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<Option<mpsc::Receiver<Arrival>>, Failure> {
+        onion::start(&self.config, &self.file, &self.keys.link, limits, stop)
     }
 
     /// Starts to follow documents and time, until `stop` turns true. `tell` is [`follow`]'s.

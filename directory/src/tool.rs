@@ -77,6 +77,7 @@ impl NewNetwork<'_> {
             authorities,
             later: Vec::new(),
             entries: Vec::new(),
+            tor: None,
         };
         // As everyone who reads it will.
         NetworkFile::parse(&file.to_text()).map_err(Failure::config)
@@ -94,7 +95,7 @@ pub fn add_entry(file: &mut NetworkFile, descriptor: &Path) -> Result<(), Failur
     let address = entry.addresses.first().filter(|_| entry.role == Role::Entry);
     let address = *address.ok_or_else(|| wrong(&"this is not the descriptor of an entry with an address"))?;
     file.entries.retain(|known| known.id != entry.id);
-    file.entries.push(BootstrapEntry { id: entry.id, address, link_key: entry.link_key });
+    file.entries.push(BootstrapEntry { id: entry.id, address, link_key: entry.link_key, onion: entry.onion });
     Ok(())
 }
 

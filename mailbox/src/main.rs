@@ -9,6 +9,7 @@ use std::{
 use veilpost_daemon::{
     clock::Clock,
     command::{Command, execute},
+    onion,
     stop::{self, Failure},
 };
 use veilpost_mailbox::{
@@ -64,8 +65,10 @@ fn main() -> ExitCode {
 }
 
 fn show_status(config: &Path) -> Result<(), Failure> {
-    let status = Status::read(&Config::load(config)?.node.data_dir, Clock::start().now())?;
-    writeln!(io::stdout(), "{status}").map_err(Failure::runtime)
+    let (node, now) = (Config::load(config)?.node, Clock::start().now());
+    let status = Status::read(&node.data_dir, now)?;
+    let onion = onion::line(&node, now).map_or_else(String::new, |line| format!("\n{line}"));
+    writeln!(io::stdout(), "{status}{onion}").map_err(Failure::runtime)
 }
 
 fn move_store(config: &Path, to: EngineName) -> Result<(), Failure> {

@@ -7,7 +7,7 @@ mod common;
 use common::{DOCUMENT, EPOCH, Faulty, NETWORK, Rig, START, TODAY, is_stored, mail, secret, surb, terms};
 use std::time::Duration;
 use veilpost_mailbox::{
-    engine::{Arrived, Limits, Mailbox, Request},
+    engine::{Arrived, Back, Limits, Mailbox, Request},
     memory::MemoryStore,
     store::{BoxStore, Change, Held, Series, Tombstone, Waiting},
 };
@@ -212,7 +212,7 @@ fn replies_carry_the_newest_digests_number_and_the_documents_hash() {
     let now = rig.now;
     rig.engine().handle_commands(
         now,
-        vec![Arrived { at: now, epoch: EPOCH, document: DOCUMENT, surb: surb(0), request: Request::Loop }],
+        vec![Arrived { at: now, epoch: EPOCH, document: DOCUMENT, back: Back::Surb(surb(0)), request: Request::Loop }],
     );
     let (_, _, bytes) = rig.engine().poll_reply(now + Duration::from_secs(60)).unwrap();
     let reply = Reply::decode(&bytes).unwrap();

@@ -7,7 +7,7 @@ mod common;
 use common::{DOCUMENT, EPOCH, Rig, surb, terms};
 use std::time::Duration;
 use veilpost_mailbox::{
-    engine::{Arrived, Request, Terms},
+    engine::{Arrived, Back, Request, Terms},
     memory::MemoryStore,
 };
 use veilpost_packet::{
@@ -20,7 +20,7 @@ use veilpost_pki::Params;
 const NEXT: DocumentHash = DocumentHash([3; 8]);
 
 fn asked(at: Timestamp, epoch: Epoch, document: DocumentHash) -> Arrived {
-    Arrived { at, epoch, document, surb: surb(0), request: Request::Loop }
+    Arrived { at, epoch, document, back: Back::Surb(surb(0)), request: Request::Loop }
 }
 
 /// The next document, with other times, is in force from now on.

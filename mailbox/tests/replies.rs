@@ -7,7 +7,7 @@ mod common;
 use common::{DOCUMENT, EPOCH, Mail, NETWORK, Rig, START, mail, number, secret, surb};
 use std::time::Duration;
 use veilpost_mailbox::{
-    engine::{Arrived, REPLIES_MAX, Request},
+    engine::{Arrived, Back, REPLIES_MAX, Request},
     memory::MemoryStore,
 };
 use veilpost_packet::{command::Command, ids::District, time::Timestamp};
@@ -21,15 +21,17 @@ fn times(commands: Vec<Command>) -> Vec<Timestamp> {
     for (i, command) in commands.into_iter().enumerate() {
         let at = arrival(i);
         let request = Request::check(command, &PutAdmission::free(NETWORK), &secret());
-        engine
-            .handle_commands(at, vec![Arrived { at, epoch: EPOCH, document: DOCUMENT, surb: surb(i as u64), request }]);
+        engine.handle_commands(
+            at,
+            vec![Arrived { at, epoch: EPOCH, document: DOCUMENT, back: Back::Surb(surb(i as u64)), request }],
+        );
     }
     let mut times = vec![Timestamp::ZERO; count];
     while engine.waiting_replies() > 0 {
         let now = engine.next_wake();
         engine.poll_sweep(now).unwrap();
         engine.poll_digest(now).unwrap();
-        while let Some((_, surb, _)) = engine.poll_reply(now) {
+        while let Some((_, Back::Surb(surb), _)) = engine.poll_reply(now) {
             times[number(&surb) as usize] = now;
         }
     }
@@ -82,7 +84,8 @@ fn a_reply_waits_for_the_floor_and_an_exponential_time_more() {
 fn a_reply_counts_from_arrival_even_if_its_batch_came_late() {
     let mut rig = Rig::new(MemoryStore::default());
     let late = START + Duration::from_secs(600);
-    let command = Arrived { at: START, epoch: EPOCH, document: DOCUMENT, surb: surb(0), request: Request::Loop };
+    let command =
+        Arrived { at: START, epoch: EPOCH, document: DOCUMENT, back: Back::Surb(surb(0)), request: Request::Loop };
     rig.engine().handle_commands(late, vec![command]);
     assert!(rig.engine().poll_reply(late).is_some());
 }
@@ -94,7 +97,7 @@ fn replies_that_wait_are_bounded_and_what_is_more_is_dropped_and_counted() {
         at: START,
         epoch: EPOCH,
         document: DOCUMENT,
-        surb: surb(i as u64),
+        back: Back::Surb(surb(i as u64)),
         request: Request::Loop,
     };
     rig.engine().handle_commands(START, (0..REPLIES_MAX - 1).map(command).collect());
@@ -105,7 +108,7 @@ fn replies_that_wait_are_bounded_and_what_is_more_is_dropped_and_counted() {
         at: START,
         epoch: EPOCH,
         document: DOCUMENT,
-        surb: surb(0),
+        back: Back::Surb(surb(0)),
         request: Request::check(Command::put(mail(1).sealed), &PutAdmission::free(NETWORK), &secret()),
     };
     rig.engine().handle_commands(START, vec![dropped]);

@@ -78,6 +78,7 @@ fn write_network(folder: &Path) -> NodeId {
         }],
         later: Vec::new(),
         entries: Vec::new(),
+        tor: None,
     };
     let mut own = stranger(2);
     own.id = descriptor.id;

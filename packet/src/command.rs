@@ -7,15 +7,19 @@
 //! reply (4,079 B): document hash 8 | newest digest 4 | status 1 | fields | zeros
 //!   stored 1: 2 x (holder 32 | signature 64)         found 4: box
 //! ```
+//!
+//! Over a byte stream to the mailbox's onion service there is no packet around them: command and reply are the body of a frame each, of
+//! kind Command and Reply, padded like every other.
 
 use crate::{
     boxes::{ContentHash, SealedBox},
     codec::{DecodeError, Reader, Result, Writer},
+    frame::{Flags, Frame, FrameKind},
     geometry::{COMMAND, KEY, PLAINTEXT, PUZZLE, REPLY, SIGNATURE, SURB, TOKEN},
     ids::{BoxId, District, DocumentHash, NetworkId, NodeId},
     primitives::{Secret32, SigningSecret, label, verify},
     sphinx::{self, Surb},
-    time::{Day, Tick},
+    time::{Day, Epoch, Tick},
 };
 
 /// What a client asks of a mailbox.
@@ -58,6 +62,16 @@ impl Command {
 
     /// The plaintext of the packet that carries this command.
     pub fn encode(&self, surb: &Surb) -> Vec<u8> {
+        sphinx::join(surb, &self.fields())
+    }
+
+    /// The frame that carries this command over a stream to the mailbox itself, worked out by the document of this epoch.
+    pub fn to_frame(&self, epoch: Epoch) -> Frame {
+        let frame = Frame::new(FrameKind::Command, Flags::for_epoch(epoch), &self.fields());
+        frame.expect("a command is shorter than a frame's body")
+    }
+
+    fn fields(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(COMMAND);
         match self {
             Self::Put { sealed, puzzle, token } => {
@@ -75,16 +89,36 @@ impl Command {
                 writer.u8(4);
             }
         }
-        sphinx::join(surb, &writer.finish())
+        writer.finish()
     }
 
     /// From the plaintext of a packet.
     pub fn decode(plaintext: &[u8]) -> Result<(Surb, Self)> {
         let mut reader = Reader::new(plaintext);
         let surb = Surb::from_bytes(&reader.array::<SURB>()?)?;
-        let command = match reader.u8()? {
+        let command = Self::read(&mut reader)?;
+        if plaintext.len() < PLAINTEXT {
+            return Err(DecodeError::Truncated);
+        }
+        if plaintext.len() > PLAINTEXT {
+            return Err(DecodeError::Trailing);
+        }
+        reader.finish_padding()?;
+        Ok((surb, command))
+    }
+
+    /// From the body of a frame of kind Command.
+    pub fn from_body(body: &[u8]) -> Result<Self> {
+        let mut reader = Reader::new(body);
+        let command = Self::read(&mut reader)?;
+        reader.finish_padding()?;
+        Ok(command)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
+        Ok(match reader.u8()? {
             1 => Self::Put {
-                sealed: Box::new(SealedBox::read(&mut reader)?),
+                sealed: Box::new(SealedBox::read(reader)?),
                 puzzle: reader.array()?,
                 token: Box::new(reader.array()?),
             },
@@ -96,15 +130,7 @@ impl Command {
             },
             4 => Self::Loop,
             _ => return Err(DecodeError::Invalid("command")),
-        };
-        if plaintext.len() < PLAINTEXT {
-            return Err(DecodeError::Truncated);
-        }
-        if plaintext.len() > PLAINTEXT {
-            return Err(DecodeError::Trailing);
-        }
-        reader.finish_padding()?;
-        Ok((surb, command))
+        })
     }
 }
 
@@ -204,6 +230,21 @@ impl Reply {
         }
         writer.pad_to(REPLY);
         writer.finish()
+    }
+
+    /// The frame that carries a reply's plaintext over a stream.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooLong`] for what [`Reply::encode`] did not make.
+    pub fn to_frame(plaintext: &[u8]) -> Result<Frame> {
+        Frame::new(FrameKind::Reply, Flags::default(), plaintext)
+    }
+
+    /// From the body of a frame of kind Reply.
+    pub fn from_body(body: &[u8]) -> Result<Self> {
+        let (plaintext, padding) = body.split_at_checked(REPLY).ok_or(DecodeError::Truncated)?;
+        Reader::new(padding).finish_padding()?;
+        Self::decode(plaintext)
     }
 
     /// From the plaintext of a packet.

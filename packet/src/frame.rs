@@ -8,6 +8,7 @@
 //!               version 1 | profile 1 | zeros
 //! want    body: mailbox 32 | first 4 | count 4 | what 1 | zeros
 //! peer    body: see crate::peer
+//! command, reply body: see crate::command
 //! digest, document, set body: length 2 | that many bytes of a stream of records (u32 length, bytes) | zeros
 //! ```
 
@@ -40,15 +41,29 @@ pub enum FrameKind {
     Peer = 7,
     /// A piece of the stream of sets.
     Set = 8,
+    /// A mailbox command without a packet: see [`crate::command`].
+    Command = 9,
+    /// A mailbox reply without a packet.
+    Reply = 10,
 }
 
 impl FrameKind {
     fn from_byte(byte: u8) -> Result<Self> {
-        [Self::Packet, Self::Dummy, Self::Hello, Self::Document, Self::Digest, Self::Want, Self::Peer, Self::Set]
-            .into_iter()
-            .find(|&kind| kind as u8 == byte)
-            .ok_or(DecodeError::Invalid("frame kind"))
+        Self::ALL.into_iter().find(|&kind| kind as u8 == byte).ok_or(DecodeError::Invalid("frame kind"))
     }
+
+    const ALL: [Self; 10] = [
+        Self::Packet,
+        Self::Dummy,
+        Self::Hello,
+        Self::Document,
+        Self::Digest,
+        Self::Want,
+        Self::Peer,
+        Self::Set,
+        Self::Command,
+        Self::Reply,
+    ];
 }
 
 /// A frame's flags: the number modulo 16 of the epoch whose keys the packet is for, so that no packet is unwrapped twice. One

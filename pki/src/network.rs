@@ -27,6 +27,55 @@ pub struct NetworkFile {
     /// Entries to bootstrap from; one is enough.
     #[serde(rename = "entry", default)]
     pub entries: Vec<BootstrapEntry>,
+    /// The Tor network that nodes and clients of this network use; the public one if there is no such table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tor: Option<TorNetwork>,
+}
+
+/// A Tor network of one's own, for tests and laboratories. Without authorities it is none: then Tor is not used at all.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TorNetwork {
+    /// Connections of Tor to any address but loopback are refused.
+    #[serde(default = "yes")]
+    pub loopback_only: bool,
+    /// Its directory authorities.
+    #[serde(rename = "authority", default, skip_serializing_if = "Vec::is_empty")]
+    pub authorities: Vec<TorAuthority>,
+    /// Relays to get its directory from.
+    #[serde(rename = "fallback", default, skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<TorFallback>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl TorNetwork {
+    /// No Tor network at all: what networks on one computer begin with.
+    pub const NONE: Self = Self { loopback_only: true, authorities: Vec::new(), fallbacks: Vec::new() };
+}
+
+/// A directory authority of a private Tor network.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TorAuthority {
+    /// Fingerprint of its v3 identity key: 40 hexadecimal digits.
+    pub v3ident: String,
+    /// Its directory port.
+    pub address: SocketAddr,
+}
+
+/// A relay of a private Tor network.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TorFallback {
+    /// Fingerprint of its RSA identity: 40 hexadecimal digits.
+    pub rsa: String,
+    /// Its Ed25519 identity: base64.
+    pub ed25519: String,
+    /// Its relay port.
+    pub address: SocketAddr,
 }
 
 /// An authority, and where nodes and other authorities reach it.
@@ -51,6 +100,9 @@ pub struct BootstrapEntry {
     pub address: SocketAddr,
     /// The key that it proves on the link.
     pub link_key: LinkKey,
+    /// Its onion service, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onion: Option<String>,
 }
 
 /// Why a network file cannot be used.

@@ -14,7 +14,7 @@ use veilpost_packet::{
 };
 use veilpost_pki::{
     NetworkFile, Schedule,
-    network::{BootstrapEntry, NetworkAuthority, NetworkFileError},
+    network::{BootstrapEntry, NetworkAuthority, NetworkFileError, TorAuthority, TorFallback, TorNetwork},
     topology::{delays, forward_route, holders, reply_route, weighted},
 };
 
@@ -120,7 +120,13 @@ fn listed(count: u8) -> Vec<NetworkAuthority> {
 }
 
 fn file() -> NetworkFile {
-    let entry = BootstrapEntry { id: ENTRY, address: "127.0.0.1:4000".parse().unwrap(), link_key: LinkKey([8; 32]) };
+    let address = "127.0.0.1:4000".parse().unwrap();
+    let entry = BootstrapEntry { id: ENTRY, address, link_key: LinkKey([8; 32]), onion: Some("name.onion".into()) };
+    let tor = TorNetwork {
+        loopback_only: true,
+        authorities: vec![TorAuthority { v3ident: "AB".repeat(20), address }],
+        fallbacks: vec![TorFallback { rsa: "CD".repeat(20), ed25519: "base64".into(), address }],
+    };
     NetworkFile {
         name: "a network".into(),
         faulty: 1,
@@ -128,7 +134,17 @@ fn file() -> NetworkFile {
         authorities: listed(4),
         later: Vec::new(),
         entries: vec![entry],
+        tor: Some(tor),
     }
+}
+
+#[test]
+fn a_network_s_own_tor_stays_on_this_computer_unless_its_file_says_otherwise() {
+    let text = |tor: &str| format!("{}\n{tor}", NetworkFile { tor: None, ..file() }.to_text());
+    let tor = |table: &str| NetworkFile::parse(&text(table)).unwrap().tor;
+    assert_eq!(tor(""), None);
+    assert_eq!(tor("[tor]"), Some(TorNetwork::NONE));
+    assert!(!tor("[tor]\nloopback_only = false").unwrap().loopback_only);
 }
 
 #[test]

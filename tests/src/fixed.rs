@@ -26,6 +26,7 @@ pub fn network_file(name: &str, faulty: usize, authorities: &[SigningSecret]) ->
         authorities: authorities.iter().map(listed).collect(),
         later: Vec::new(),
         entries: Vec::new(),
+        tor: None,
     }
 }
 

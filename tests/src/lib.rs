@@ -7,13 +7,17 @@
 //! | [`observer`] | someone who watches every line of such a network |
 //! | [`lines`] | four people on such a network, watched |
 //! | [`logs`] | looking through logs for what they must not tell |
+//! | [`tornet`] | a private Tor network under it |
+//! | [`namespace`] | where nothing but loopback can be reached |
 //! | [`person`] | someone who uses the `veilpost` command |
 #![allow(clippy::disallowed_methods, reason = "tests and tools are shells")]
 
 pub mod fixed;
 pub mod lines;
 pub mod logs;
+pub mod namespace;
 pub mod observer;
 pub mod person;
 pub mod scene;
 pub mod testnet;
+pub mod tornet;

@@ -8,6 +8,7 @@
 
 mod found;
 
+use crate::tornet::TorNet;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -57,11 +58,22 @@ pub struct Shape {
     pub epoch: Option<Duration>,
     /// Parameters that the authorities vote for beside that: durations in milliseconds, and plain numbers.
     pub params: Vec<(String, u64)>,
+    /// A private Tor network under it, on which entries and mailboxes have onion services: see [`crate::tornet`].
+    pub tor: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { authorities: 4, width: 2, entries: 2, mailboxes: 3, fast: false, epoch: None, params: Vec::new() }
+        Self {
+            authorities: 4,
+            width: 2,
+            entries: 2,
+            mailboxes: 3,
+            fast: false,
+            epoch: None,
+            params: Vec::new(),
+            tor: false,
+        }
     }
 }
 
@@ -155,6 +167,7 @@ pub struct Testnet {
     folder: PathBuf,
     epoch: Duration,
     nodes: Vec<Node>,
+    tor: Option<TorNet>,
 }
 
 impl Testnet {
@@ -169,10 +182,16 @@ impl Testnet {
         }
         fs::create_dir_all(folder)?;
         let folder = folder.canonicalize()?;
-        let nodes = found::found(&folder, shape)?;
-        let network = Self { folder, epoch: shape.epoch(), nodes };
-        network.save()?;
-        let started = network.start_all();
+        let tor = shape.tor.then(|| TorNet::up(&folder.join(TOR))).transpose()?;
+        let nodes = match found::found(&folder, shape, tor.as_ref()) {
+            Ok(nodes) => nodes,
+            Err(error) => {
+                tor.iter().for_each(TorNet::stop);
+                return Err(error);
+            }
+        };
+        let network = Self { folder, epoch: shape.epoch(), nodes, tor };
+        let started = network.save().and_then(|()| network.start_all());
         if started.is_err() {
             network.stop_all();
         }
@@ -195,7 +214,8 @@ impl Testnet {
         let text = fs::read_to_string(folder.join(STATE));
         let text = text.map_err(|_| format!("{} holds no test network", folder.display()))?;
         let State { epoch_ms, nodes } = toml::from_str(&text)?;
-        Ok(Self { folder: folder.canonicalize()?, epoch: Duration::from_millis(epoch_ms), nodes })
+        let tor = TorNet::open(&folder.join(TOR))?;
+        Ok(Self { folder: folder.canonicalize()?, epoch: Duration::from_millis(epoch_ms), nodes, tor })
     }
 
     fn save(&self) -> Result<()> {
@@ -224,7 +244,7 @@ impl Testnet {
         let taken = |number: &usize| self.nodes.iter().any(|node| node.name == format!("{}-{number}", kind.word()));
         let number = (1..).find(|number| !taken(number)).ok_or("no number is free")?;
         let node = found::choose(kind, number)?.0;
-        found::make_node(&self.folder, &node)?;
+        found::make_node(&self.folder, &node, self.tor.is_some())?;
         let name = node.name.clone();
         self.nodes.push(node);
         self.admit()?;
@@ -448,6 +468,41 @@ impl Testnet {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
+        self.tor.iter().for_each(TorNet::stop);
+    }
+
+    /// The Tor network under it, if there is one.
+    pub fn tor(&self) -> Option<&TorNet> {
+        self.tor.as_ref()
+    }
+
+    /// Waits until clients can reach the onion services of all entries and mailboxes.
+    ///
+    /// # Errors
+    /// Which one they cannot reach, and why.
+    pub fn wait_onions(&self, within: Duration) -> Result<()> {
+        for node in self.nodes.iter().filter(|node| matches!(node.kind, Kind::Entry | Kind::Mailbox)) {
+            let mut told = String::new();
+            if !self.wait_until(within, || {
+                told = self.onion(&node.name).unwrap_or_else(|error| error.to_string());
+                told.contains("reachable")
+            }) {
+                return Err(format!("{}: {told}", node.name).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// What a node says of its onion service.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn onion(&self, name: &str) -> Result<String> {
+        let program = program(self.node(name)?.kind.program())?;
+        let config = self.folder.join(name).join("config.toml");
+        let told = Command::new(program).arg("onion").arg("--config").arg(config).output()?;
+        let text = if told.status.success() { told.stdout } else { told.stderr };
+        Ok(String::from_utf8_lossy(&text).trim().to_owned())
     }
 
     /// Stops a process as an operator does.
@@ -483,9 +538,11 @@ impl Testnet {
 }
 
 const STATE: &str = "testnet.toml";
+/// Where the Tor network lies.
+const TOR: &str = "tor";
 
 /// Waits for a child in the background, so that a killed node is not left as a zombie, whose pid would look alive.
-fn reap(mut child: std::process::Child) {
+pub(crate) fn reap(mut child: std::process::Child) {
     std::thread::spawn(move || child.wait());
 }
 
@@ -500,8 +557,15 @@ pub fn program(name: &str) -> Result<PathBuf> {
     found.ok_or_else(|| format!("{name} is not built; run `cargo build --workspace`").into())
 }
 
+/// Memory of a process, in MiB.
+pub fn memory(pid: Pid) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.split_whitespace().next()?.parse::<u64>().ok()? / 1_024)
+}
+
 /// The body of an answer over plain HTTP.
-fn get(address: SocketAddr, path: &str) -> Result<String> {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER)?;
     stream.set_read_timeout(Some(ANSWER))?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())?;

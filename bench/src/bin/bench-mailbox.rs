@@ -18,7 +18,7 @@ use std::{
 use veilpost_bench::{Options, Report, Result, Row, median, percentile, process};
 use veilpost_daemon::{clock::Clock, keys};
 use veilpost_mailbox::{
-    engine::{Arrived, Limits, Mailbox, Request, Terms},
+    engine::{Arrived, Back, Limits, Mailbox, Request, Terms},
     stores::{self, DiskStore, EngineName},
 };
 use veilpost_packet::{
@@ -118,7 +118,7 @@ impl Engine {
             at: now,
             epoch: EPOCH,
             document: DOCUMENT,
-            surb: self.surb.clone(),
+            back: Back::Surb(self.surb.clone()),
             request,
         });
         self.mailbox.handle_commands(now, arrived.collect());

@@ -82,6 +82,7 @@ impl World {
             }],
             later: vec![],
             entries: vec![],
+            tor: None,
         };
         fs::write(dir.path().join("network.toml"), network.to_text()).unwrap();
         fs::write(dir.path().join("pass"), "correct horse\n").unwrap();

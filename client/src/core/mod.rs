@@ -280,7 +280,8 @@ impl Core {
                     self.handle_digest(now, &record);
                 }
             }
-            FrameKind::Packet | FrameKind::Dummy | FrameKind::Hello | FrameKind::Want | FrameKind::Peer => {}
+            // Packets come unwrapped, and nothing else is for clients.
+            _ => {}
         }
         Ok(())
     }

@@ -192,7 +192,7 @@ impl Runtime {
                 .iter()
                 .filter_map(|entry| {
                     let address = *entry.addresses.first()?;
-                    Some(BootstrapEntry { id: entry.id, address, link_key: entry.link_key })
+                    Some(BootstrapEntry { id: entry.id, address, link_key: entry.link_key, onion: entry.onion.clone() })
                 })
                 .collect(),
             None => self.network.entries.clone(),

@@ -28,6 +28,8 @@ impl Node {
             log: "info".into(),
             family: String::new(),
             capacity: 100,
+            onion: false,
+            tor_settings: None,
         };
         let own = identity::init(&config, Role::Mix, Epoch(1)).unwrap();
         let world = World { own: Some(own), ..World::now() };

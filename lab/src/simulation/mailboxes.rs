@@ -131,7 +131,9 @@ impl Simulation {
         let digest = if mailbox.listed { engine.poll_digest(local).unwrap_or_default() } else { None };
         let sets = if mailbox.listed { engine.poll_set(local).unwrap_or_default() } else { Vec::new() };
         mailbox.shell.forget(engine.store_mut());
-        let replies = mailbox.shell.mangle(local, std::iter::from_fn(|| engine.poll_reply(local)).collect());
+        let replies = std::iter::from_fn(|| engine.poll_reply(local));
+        let replies = replies.filter_map(|(epoch, back, plaintext)| Some((epoch, back.into_surb()?, plaintext)));
+        let replies = mailbox.shell.mangle(local, replies.collect());
         let published = engine.next_digest().min(engine.next_set());
         let digest_due = if mailbox.listed { published } else { Timestamp::FAR_FUTURE };
         let due = engine.next_wake().min(digest_due).min(mailbox.shell.next_wake());

@@ -551,5 +551,6 @@ fn network_file(setup: &Setup, members: &[Member]) -> NetworkFile {
         authorities: members.iter().map(authority).collect(),
         later: Vec::new(),
         entries: Vec::new(),
+        tor: None,
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use veilpost_cover::{Cover, findings::find};
 use veilpost_daemon::observed::Observed;
 use veilpost_mailbox::{
-    engine::{Arrived, Mailbox, Request},
+    engine::{Arrived, Back, Mailbox, Request},
     store::Series,
 };
 use veilpost_mixnode::{Engine, Limits, Origin};
@@ -298,7 +298,7 @@ impl Simulation {
                     watch.command(now, number, &command);
                 }
                 let request = Request::check(command, &admission, &mailbox.node.secret());
-                let arrived = Arrived { at: local, epoch, document: named, surb, request };
+                let arrived = Arrived { at: local, epoch, document: named, back: Back::Surb(surb), request };
                 if let Some(engine) = &mut mailbox.engine {
                     engine.handle_commands(local, vec![arrived]);
                 }

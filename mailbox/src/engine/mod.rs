@@ -131,9 +131,28 @@ pub struct Arrived {
     /// The document of that epoch, which the sender used: the reply names it.
     pub document: DocumentHash,
     /// How to answer.
-    pub surb: Surb,
+    pub back: Back,
     /// What is asked.
     pub request: Request,
+}
+
+/// How a reply goes back.
+#[derive(Debug)]
+pub enum Back {
+    /// In a packet, by the reply block that came with the command.
+    Surb(Surb),
+    /// Over the stream that the command came on, by the shell's number for it.
+    Stream(u64),
+}
+
+impl Back {
+    /// The reply block, if that is the way.
+    pub fn into_surb(self) -> Option<Surb> {
+        match self {
+            Self::Surb(surb) => Some(surb),
+            Self::Stream(_) => None,
+        }
+    }
 }
 
 /// A command as the engine sees it.
@@ -390,9 +409,9 @@ impl<S: BoxStore> Mailbox<S> {
                 self.counters.overflow += 1;
                 continue;
             }
-            let Arrived { at, epoch, document, surb, request } = command;
+            let Arrived { at, epoch, document, back, request } = command;
             let (answer, wish) = self.decide(now, request, &mut batch);
-            answers.push((at, Waiting { epoch, document, surb, answer, wish }));
+            answers.push((at, Waiting { epoch, document, back, answer, wish }));
         }
         for (from, item) in items {
             self.handle_item(now, from, item, &mut batch);
@@ -489,8 +508,8 @@ impl<S: BoxStore> Mailbox<S> {
         self.peers.poll_frame(now, self.terms.params.peer_gap, &mut self.rng)
     }
 
-    /// The next reply that is due: the epoch that it goes back in, the SURB that carries it and its plaintext.
-    pub fn poll_reply(&mut self, now: Timestamp) -> Option<(Epoch, Surb, Vec<u8>)> {
+    /// The next reply that is due: the epoch that it goes back in, the way back and its plaintext.
+    pub fn poll_reply(&mut self, now: Timestamp) -> Option<(Epoch, Back, Vec<u8>)> {
         self.replies.pop(now, self.newest_digest)
     }
 

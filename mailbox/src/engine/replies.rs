@@ -1,12 +1,12 @@
 //! Replies that wait for their time. Each leaves at a time that is drawn on arrival, whatever is asked and whatever is answered;
 //! until then another mailbox may make the answer better.
 
+use super::Back;
 use std::collections::BTreeMap;
 use veilpost_packet::{
     boxes::{ContentHash, SealedBox},
     command::{Answer, HolderSignature, Reply},
     ids::{BoxId, DocumentHash},
-    sphinx::Surb,
     time::{Epoch, Tick, Timestamp},
 };
 
@@ -35,7 +35,7 @@ impl Wish {
 pub(super) struct Waiting {
     pub(super) epoch: Epoch,
     pub(super) document: DocumentHash,
-    pub(super) surb: Surb,
+    pub(super) back: Back,
     pub(super) answer: Answer,
     pub(super) wish: Option<Wish>,
 }
@@ -71,14 +71,14 @@ impl Replies {
     }
 
     /// The next reply that is due, ready to be sealed.
-    pub(super) fn pop(&mut self, now: Timestamp, newest_digest: Tick) -> Option<(Epoch, Surb, Vec<u8>)> {
+    pub(super) fn pop(&mut self, now: Timestamp, newest_digest: Tick) -> Option<(Epoch, Back, Vec<u8>)> {
         let entry = self.waiting.first_entry().filter(|entry| entry.key().0 <= now)?;
         let (key, waiting) = entry.remove_entry();
         if let Some(wish) = &waiting.wish {
             self.close(&wish.id(), key);
         }
-        let Waiting { epoch, document, surb, answer, .. } = waiting;
-        Some((epoch, surb, Reply { document, newest_digest, answer }.encode()))
+        let Waiting { epoch, document, back, answer, .. } = waiting;
+        Some((epoch, back, Reply { document, newest_digest, answer }.encode()))
     }
 
     fn close(&mut self, id: &BoxId, key: Key) {

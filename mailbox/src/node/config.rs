@@ -24,6 +24,7 @@ const BUCKET_SHARE: u64 = 4;
 /// network = "network.toml"
 /// document = "document"
 /// metrics = "127.0.0.1:9103"    # optional
+/// onion = true                  # optional: an onion service for clients of the transport `tor`
 /// [store]                       # optional, these are the defaults
 /// engine = "redb"               # or "sled"; `veilpost-mailbox migrate-store` moves a store to the other one
 /// quota_mib = 4096

@@ -3,12 +3,13 @@
 
 use super::{
     digests::Publisher,
+    direct::Streams,
     links::{LINK_QUEUE, follow_entry, follow_peer},
     metrics::Metrics,
     status::Status,
 };
 use crate::{
-    engine::{Arrived, FromPeer, Mailbox, Terms},
+    engine::{Arrived, Back, FromPeer, Mailbox, Terms},
     store::Series,
     stores::DiskStore,
 };
@@ -21,7 +22,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+};
 use veilpost_cover::{BuiltLoop, Cover, Departure, Findings, findings::find};
 use veilpost_daemon::{
     clock::Clock,
@@ -62,6 +66,8 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub(super) enum Input {
     /// A command, with the replay tag of its packet.
     Command(ReplayTag, Box<Arrived>),
+    /// A command that came over a stream of this number, which waits for the answer.
+    Direct(u64, Box<Arrived>, oneshot::Sender<Vec<u8>>),
     /// What may be the answer to one of this mailbox's own loops: replay tag, epoch, name and payload.
     Returned(ReplayTag, Epoch, SurbId, SealedPayload),
     /// One of this mailbox's own loops is ready.
@@ -167,6 +173,8 @@ pub(super) struct Core {
     pub clock: Clock,
     pub outbound: Outbounds,
     pub publisher: Publisher,
+    /// Commands that came through the onion service and are not answered yet.
+    pub streams: Streams,
     pub metrics: Arc<Metrics>,
     pub folder: PathBuf,
     pub measured: Timestamp,
@@ -197,6 +205,14 @@ impl Core {
                 match input {
                     Input::Command(tag, arrived) if stop_at.is_none() => self.admit(&mut commands, tag, *arrived)?,
                     Input::Command(..) => drop(self.metrics.dropped(DropReason::Stopped).inc()),
+                    Input::Direct(number, arrived, answer) if stop_at.is_none() => {
+                        if self.streams.push(number, answer) {
+                            commands.push(*arrived);
+                        } else {
+                            self.metrics.dropped(DropReason::Overload).inc();
+                        }
+                    }
+                    Input::Direct(..) => drop(self.metrics.dropped(DropReason::Stopped).inc()),
                     Input::Returned(tag, epoch, id, payload) => self.take_back(tag, epoch, &id, &payload)?,
                     Input::Found(findings) => {
                         observed::report(&self.observed, &findings);
@@ -352,7 +368,16 @@ impl Core {
             // A full queue is a link that does not move: what it loses is told again.
             let _ = self.outbound.peers.get(&to).map(|link| link.try_send(frame));
         }
-        while let Some((epoch, surb, plaintext)) = self.engine.poll_reply(now) {
+        while let Some((epoch, back, plaintext)) = self.engine.poll_reply(now) {
+            let surb = match back {
+                Back::Surb(surb) => surb,
+                Back::Stream(number) => {
+                    if !self.streams.answer(number, plaintext) {
+                        self.metrics.dropped(DropReason::LinkFull).inc();
+                    }
+                    continue;
+                }
+            };
             let to = NodeId(surb.first_hop());
             let frame = surb
                 .reply(&plaintext)

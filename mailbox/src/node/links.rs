@@ -15,6 +15,7 @@ use veilpost_link::{Endpoint, Event, Link};
 use veilpost_packet::{
     frame::{FrameKind, Hello, Want},
     ids::{LinkKey, NodeId},
+    primitives::SigningSecret,
     time::Timestamp,
 };
 use veilpost_pki::{
@@ -88,6 +89,8 @@ pub(super) struct Shared {
     pub accepted: Accepted,
     pub metrics: Arc<Metrics>,
     pub core: std::sync::mpsc::SyncSender<Input>,
+    /// Signs what is stored.
+    pub holder: Arc<SigningSecret>,
     pub stopping: watch::Receiver<bool>,
 }
 

@@ -22,6 +22,7 @@ struct Word {
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     pub packets_in: Counter,
+    pub commands_in: Counter,
     pub replies: Counter,
     dropped: Family<Word, Counter>,
     answers: Family<Word, Gauge>,
@@ -46,7 +47,12 @@ impl Metrics {
         let metrics = Self::default();
         let mut registry = Registry::with_prefix("veilpost_mailbox");
         registry.register("packets_in", "Packets that came over links", metrics.packets_in.clone());
-        registry.register("replies", "Replies handed to the link of their first mix", metrics.replies.clone());
+        registry.register("commands_in", "Commands that came through the onion service", metrics.commands_in.clone());
+        registry.register(
+            "replies",
+            "Replies handed to the link of their first mix, or to their stream",
+            metrics.replies.clone(),
+        );
         registry.register("dropped", "Packets dropped, by reason", metrics.dropped.clone());
         registry.register("answers", "Commands since the start, by outcome", metrics.answers.clone());
         registry.register("fill_percent", "How much of what may be stored is in use", metrics.fill.clone());

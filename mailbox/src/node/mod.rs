@@ -4,6 +4,7 @@
 mod config;
 mod core;
 mod digests;
+mod direct;
 mod links;
 mod metrics;
 mod run;

@@ -4,11 +4,12 @@ use super::{
     Config,
     core::{Core, INPUTS, Input, Outbounds},
     digests::Publisher,
+    direct::{self, Streams},
     links::{Shared, accept},
     metrics::Metrics,
 };
 use crate::{
-    engine::{Arrived, Mailbox, Request, Terms},
+    engine::{Arrived, Back, Mailbox, Request, Terms},
     stores,
 };
 use std::{
@@ -109,14 +110,14 @@ impl Node {
         };
         let rng = seeded(*keys::fresh().map_err(Failure::runtime)?.expose());
         let signing = own_identity(&config)?;
-        let holder = own_identity(&config)?;
+        let holder = Arc::new(own_identity(&config)?);
         let me = signing.node_id();
         let cover = Cover::new(me, seeded(*keys::fresh().map_err(Failure::runtime)?.expose()));
         let engine = Mailbox::new(clock.now(), signing, terms, config.store.limits(), store, rng);
         let metrics = Arc::new(metrics);
         let (inputs, received) = mpsc::sync_channel(INPUTS);
         let (stop, stopping) = watch::channel(false);
-        let done = worker(holder, inputs.clone(), Arc::clone(&metrics));
+        let done = worker(Arc::clone(&holder), inputs.clone(), Arc::clone(&metrics));
         let workers = Workers::start(done).map_err(Failure::runtime)?;
         let mut core = Core {
             engine: engine.map_err(Failure::runtime)?,
@@ -127,6 +128,7 @@ impl Node {
             clock,
             outbound: Outbounds::new(&endpoint, me, &epochs.live(), inputs.clone()),
             publisher: Publisher::default(),
+            streams: Streams::default(),
             metrics: Arc::clone(&metrics),
             folder: config.node.data_dir.clone(),
             measured: Timestamp::ZERO,
@@ -141,7 +143,8 @@ impl Node {
             let _ = ended.send(core.run(&received));
         };
         std::thread::Builder::new().name("mailbox".into()).spawn(run).map_err(Failure::runtime)?;
-        let shared = Shared {
+        let onion = epochs.start_onion(limits, &stopping)?;
+        let shared = Arc::new(Shared {
             clock,
             live: epochs.live(),
             capacity: config.node.capacity,
@@ -149,8 +152,9 @@ impl Node {
             accepted: Accepted::default(),
             metrics,
             core: inputs.clone(),
+            holder,
             stopping: stopping.clone(),
-        };
+        });
         let core = inputs.clone();
         epochs.run(endpoint.clone(), &stopping, move |change| {
             let core = core.clone();
@@ -158,7 +162,10 @@ impl Node {
             let told = tokio::task::spawn_blocking(move || core.send(Input::Epochs(Box::new(change))).is_ok());
             async move { told.await.unwrap_or(false) }
         });
-        tokio::spawn(accept(endpoint.clone(), Arc::new(shared)));
+        if let Some(arrivals) = onion {
+            tokio::spawn(direct::accept(arrivals, Arc::clone(&shared)));
+        }
+        tokio::spawn(accept(endpoint.clone(), shared));
         tracing::info!("started");
         let data_dir = config.node.data_dir;
         Ok(Self { endpoint, core: core_end, inputs, stop, data_dir, clock, live, metrics: metrics_server })
@@ -216,7 +223,7 @@ fn own_identity(config: &Config) -> Result<SigningSecret, Failure> {
 
 /// What a worker does with unwrapped packets: reads the command and checks puzzle and signature, still off the core's thread.
 fn worker(
-    holder: SigningSecret,
+    holder: Arc<SigningSecret>,
     core: mpsc::SyncSender<Input>,
     metrics: Arc<Metrics>,
 ) -> impl Fn((Timestamp, Document), Vec<Result<Unwrapped, Reject>>) -> bool + Send + Sync {
@@ -258,5 +265,8 @@ fn command(
         return Err(DropReason::To);
     }
     let request = Request::check(command, &document.put_admission(), holder);
-    Ok(Input::Command(tag, Box::new(Arrived { at, epoch: document.epoch, document: document.hash(), surb, request })))
+    Ok(Input::Command(
+        tag,
+        Box::new(Arrived { at, epoch: document.epoch, document: document.hash(), back: Back::Surb(surb), request }),
+    ))
 }

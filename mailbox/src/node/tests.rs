@@ -92,6 +92,8 @@ impl World {
             log: "info".into(),
             family: String::new(),
             capacity: 1_000,
+            onion: false,
+            tor_settings: None,
         };
         let config = Config { node, store: StoreConfig { free_disk_floor_mib: 0, ..StoreConfig::default() } };
         init(&config, EPOCH.0).unwrap();
@@ -107,6 +109,7 @@ impl World {
             }],
             later: Vec::new(),
             entries: Vec::new(),
+            tor: None,
         };
         std::fs::write(path("network.toml"), file.to_text()).unwrap();
         let bind = |seed| Endpoint::bind(loopback(), &link_secret(seed), Limits::default()).unwrap();

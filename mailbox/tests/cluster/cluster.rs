@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 use veilpost_mailbox::{
-    engine::{Arrived, FromPeer, Limits, Mailbox, Request, Terms},
+    engine::{Arrived, Back, FromPeer, Limits, Mailbox, Request, Terms},
     memory::MemoryStore,
     store::{
         BoxStore, Change, Confirmation, Cursor, Held, Result, Series, StoreError, StoreId, Usage, Waiting, Walked,
@@ -351,8 +351,13 @@ impl Cluster {
             match event {
                 Event::Command(number, command) => {
                     let request = self.request(to, command);
-                    let arrived =
-                        Arrived { at: self.now, epoch: Epoch(7), document: DOCUMENT, surb: surb(number), request };
+                    let arrived = Arrived {
+                        at: self.now,
+                        epoch: Epoch(7),
+                        document: DOCUMENT,
+                        back: Back::Surb(surb(number)),
+                        request,
+                    };
                     commands.entry(to).or_default().push(arrived);
                 }
                 Event::Frame(from, frame) => {
@@ -405,7 +410,7 @@ impl Cluster {
             seen.push(Seen::Digest { from: number, digest: Box::new(digest) });
         }
         let frames: Vec<_> = std::iter::from_fn(|| engine.poll_peer_frame(now)).collect();
-        while let Some((_, surb, reply)) = engine.poll_reply(now) {
+        while let Some((_, Back::Surb(surb), reply)) = engine.poll_reply(now) {
             let answered = u64::from_be_bytes(*surb.as_bytes().first_chunk().unwrap());
             let answer = Reply::decode(&reply).unwrap().answer;
             seen.push(Seen::Answer { number: answered, answer });

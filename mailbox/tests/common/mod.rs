@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 use veilpost_mailbox::{
-    engine::{Arrived, Limits, Mailbox, Request, Terms},
+    engine::{Arrived, Back, Limits, Mailbox, Request, Terms},
     store::{BoxStore, Change, Cursor, Held, Result, Series, StoreError, Usage, Waiting, Walked},
 };
 use veilpost_packet::{
@@ -105,7 +105,7 @@ impl<S: BoxStore> Rig<S> {
                 at,
                 epoch: EPOCH,
                 document: DOCUMENT,
-                surb: surb(self.commands - 1),
+                back: Back::Surb(surb(self.commands - 1)),
                 request: Request::check(command, &self.admission, &secret()),
             }
         });
@@ -113,7 +113,7 @@ impl<S: BoxStore> Rig<S> {
         let count = arrived.len() as u64;
         self.engine().handle_commands(at, arrived);
         let mut answers = BTreeMap::new();
-        while let Some((_, surb, reply)) = self.engine().poll_reply(at + LATER) {
+        while let Some((_, Back::Surb(surb), reply)) = self.engine().poll_reply(at + LATER) {
             answers.insert(number(&surb), Reply::decode(&reply).unwrap().answer);
         }
         (first..first + count).map(|number| answers.remove(&number).unwrap()).collect()

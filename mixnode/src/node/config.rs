@@ -21,6 +21,7 @@ use veilpost_pki::{Descriptor, Role};
 /// network = "network.toml"
 /// document = "document"
 /// metrics = "127.0.0.1:9101"    # optional
+/// onion = true                  # optional, entries: an onion service for clients that show no address
 /// ```
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +49,10 @@ impl Config {
         if role == Role::Mailbox {
             let what = "this program is a mix or an entry; mailboxes are run by veilpost-mailbox".into();
             return Err(Failure::config(ConfigError::Value { path: path.into(), key: "role", what }));
+        }
+        if role == Role::Mix && node.onion {
+            let what = "clients come to entries and mailboxes alone: a mix has no onion service".into();
+            return Err(Failure::config(ConfigError::Value { path: path.into(), key: "node.onion", what }));
         }
         Ok(Self { role, sessions, node: node.resolve(path).map_err(Failure::config)? })
     }

@@ -55,28 +55,44 @@ pub(crate) async fn accept(endpoint: Endpoint, shared: Arc<Shared>) {
             _ = stopping.wait_for(|&stop| stop) => return,
         };
         let Some(arrival) = arrival else { return };
-        let (live, key) = (shared.live(), arrival.peer);
-        let entry = live.iter().any(|epoch| epoch.place == Place::Entry);
-        // The newest document that gives a peer business here says which.
-        match (live.peer(&key, may_come), live.peer(&key, brings_digests), Hello::decode(arrival.hello.body())) {
-            (Some(Some(id)), _, Ok(_)) => {
-                if let Some(held) = shared.accepted.take(id) {
-                    let link = arrival.admit(live.hello().to_frame());
-                    tokio::spawn(read_node(Arc::clone(&shared), link, key, held));
-                }
+        take(&shared, arrival);
+    }
+}
+
+/// Takes links that came through the onion service until it ends. Nodes have no business there: whoever comes is a client.
+pub(crate) async fn accept_onion(mut arrivals: mpsc::Receiver<Arrival>, shared: Arc<Shared>) {
+    while let Some(arrival) = arrivals.recv().await {
+        take_client(&shared, arrival);
+    }
+}
+
+fn take(shared: &Arc<Shared>, arrival: Arrival) {
+    let (live, key) = (shared.live(), arrival.peer);
+    // The newest document that gives a peer business here says which.
+    match (live.peer(&key, may_come), live.peer(&key, brings_digests), Hello::decode(arrival.hello.body())) {
+        (Some(Some(id)), _, Ok(_)) => {
+            if let Some(held) = shared.accepted.take(id) {
+                let link = arrival.admit(live.hello().to_frame());
+                tokio::spawn(read_node(Arc::clone(shared), link, key, held));
             }
-            (_, Some(Some(id)), Ok(_)) => {
-                if let Some(held) = shared.accepted.take(id) {
-                    let link = arrival.admit(live.hello().to_frame());
-                    tokio::spawn(read_mailbox(Arc::clone(&shared), link, id, held));
-                }
-            }
-            (None, None, Ok(hello)) if entry => {
-                // The core answers: only it knows the sessions. Its queue is full only when the node is overloaded.
-                let _ = shared.core.try_send(Input::Arrival(Box::new((arrival, hello))));
-            }
-            _ => arrival.refuse(),
         }
+        (_, Some(Some(id)), Ok(_)) => {
+            if let Some(held) = shared.accepted.take(id) {
+                let link = arrival.admit(live.hello().to_frame());
+                tokio::spawn(read_mailbox(Arc::clone(shared), link, id, held));
+            }
+        }
+        (None, None, Ok(_)) => take_client(shared, arrival),
+        _ => arrival.refuse(),
+    }
+}
+
+fn take_client(shared: &Shared, arrival: Arrival) {
+    let entry = shared.live().iter().any(|epoch| epoch.place == Place::Entry);
+    match Hello::decode(arrival.hello.body()) {
+        // The core answers: only it knows the sessions. Its queue is full only when the node is overloaded.
+        Ok(hello) if entry => drop(shared.core.try_send(Input::Arrival(Box::new((arrival, hello))))),
+        _ => arrival.refuse(),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Config,
     core::{Core, INPUTS, Input},
-    links::{Shared, accept},
+    links::{Shared, accept, accept_onion},
     metrics::Metrics,
 };
 use crate::{Engine, Limits, Origin};
@@ -121,12 +121,16 @@ impl Node {
             observed: epochs.observed.clone(),
         };
         let live = epochs.live();
+        let onion = epochs.start_onion(bounds, &stopping)?;
         relay.follow(first);
         let relay = tokio::spawn(relay.run(inputs));
         epochs.run(endpoint.clone(), &stopping, move |change| {
             let core = core.clone();
             async move { core.send(Input::Epochs(Box::new(change))).await.is_ok() }
         });
+        if let Some(arrivals) = onion {
+            tokio::spawn(accept_onion(arrivals, Arc::clone(&shared)));
+        }
         tokio::spawn(accept(endpoint.clone(), shared));
         tracing::info!(role = %config.role, "started");
         Ok(Self { endpoint, core: relay, stop, data_dir: config.node.data_dir, clock, live, metrics: metrics_server })

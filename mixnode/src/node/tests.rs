@@ -64,6 +64,8 @@ impl World {
             log: "info".into(),
             family: String::new(),
             capacity: 1_000,
+            onion: false,
+            tor_settings: None,
         };
         let config = Config { role, sessions: 64, node };
         init(&config, EPOCH.0).unwrap();
@@ -93,6 +95,7 @@ impl World {
             }],
             later: Vec::new(),
             entries: Vec::new(),
+            tor: None,
         };
         std::fs::write(path("network.toml"), network.to_text()).unwrap();
         std::fs::write(path("document"), signed(&view)).unwrap();

@@ -3,9 +3,9 @@
 
 use clap::{Parser, Subcommand};
 use rustix::process::Signal;
-use std::{fs::File, path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, fs::File, path::PathBuf, process::ExitCode, time::Duration};
 use veilpost_tests::{
-    lines,
+    lines, namespace,
     observer::{Observer, Watched},
     testnet::{FAST, Kind, Result, Shape, Testnet},
 };
@@ -29,7 +29,12 @@ Examples:
   veilpost-testnet remove --dir /tmp/net mix-2
   veilpost-testnet capture --dir /tmp/net --out lines.parquet --seconds 60 --client alice=1234
   veilpost-testnet lines --out lines.parquet --seconds 120
-  veilpost-testnet down --dir /tmp/net";
+  veilpost-testnet down --dir /tmp/net
+  veilpost-testnet up --dir /tmp/tor --fast --tor
+  veilpost-testnet exec --dir /tmp/tor -- veilpost --home /tmp/bob transport tor";
+
+/// How long onion services may take until clients can reach them.
+const ONIONS: Duration = Duration::from_secs(120);
 
 #[derive(Subcommand)]
 enum Command {
@@ -63,6 +68,19 @@ enum Command {
         /// Mailboxes.
         #[arg(long, default_value_t = 3)]
         mailboxes: usize,
+        /// A private Tor network under it (Debian's `tor`), with onion services on entries and mailboxes: for clients of the transports
+        /// `mixnet-over-tor` and `tor`. Everything runs in a network namespace that has only loopback; see `exec`.
+        #[arg(long)]
+        tor: bool,
+    },
+    /// Run a program where a network with --tor runs: in its network namespace. Needs the rights that `up` had.
+    Exec {
+        /// Folder of the network.
+        #[arg(long)]
+        dir: PathBuf,
+        /// Program and arguments.
+        #[arg(trailing_var_arg = true, required = true)]
+        command: Vec<OsString>,
     },
     /// Add a node to a network that runs; prints its name when it relays, two epochs later at most.
     Add {
@@ -168,16 +186,24 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { dir, fast, epoch, authorities, width, entries, mailboxes, params, .. } => {
+        Command::Up { dir, fast, epoch, authorities, width, entries, mailboxes, params, tor, .. } => {
+            if tor {
+                namespace::enter()?;
+            }
             let epoch = epoch.map(Duration::from_secs);
-            let shape = Shape { authorities: authorities.into(), width, entries, mailboxes, fast, epoch, params };
-            Testnet::up(&dir, &shape)?;
+            let shape = Shape { authorities: authorities.into(), width, entries, mailboxes, fast, epoch, params, tor };
+            let network = Testnet::up(&dir, &shape)?;
             if fast {
                 let epoch = shape.epoch().as_secs();
                 eprintln!("fast: all means and periods are divided by {FAST}, and an epoch lasts {epoch} s");
             }
+            if tor {
+                network.wait_onions(ONIONS)?;
+                eprintln!("run programs where it is: veilpost-testnet exec --dir {} -- veilpost …", dir.display());
+            }
             println!("ready");
         }
+        Command::Exec { dir, command } => namespace::exec_beside(&Testnet::open(&dir)?, &command)?,
         Command::Add { dir, kind } => println!("{}", Testnet::open(&dir)?.add(kind)?),
         Command::Remove { dir, node } => Testnet::open(&dir)?.remove(&node)?,
         Command::Down { dir } => Testnet::open(&dir)?.down()?,

@@ -1,6 +1,7 @@
 //! Making a test network: addresses, keys, files.
 
 use super::{FAST, HURRY, Kind, NODES_MAX, Node, Result, Shape};
+use crate::tornet::TorNet;
 use serde::Deserialize;
 use std::{
     fmt::Write as _,
@@ -12,10 +13,11 @@ use std::{
 use veilpost_daemon::{
     config::{self, NodeConfig},
     identity::{self, NodeKeys},
+    onion,
 };
 use veilpost_directory::{Config, tool};
 use veilpost_packet::{geometry::MIX_LAYERS, ids::NodeId, time::Epoch};
-use veilpost_pki::schedule::relay_steps;
+use veilpost_pki::{network::TorNetwork, schedule::relay_steps};
 
 /// Length of a phase of a voting round on loopback. A busy machine's clocks and disks are late by less.
 const PHASE: Duration = Duration::from_secs(1);
@@ -25,10 +27,10 @@ const START: Duration = Duration::from_secs(4);
 const START_EACH: Duration = Duration::from_millis(150);
 
 /// Makes everything that the network's processes need, authorities first.
-pub(super) fn found(folder: &Path, shape: &Shape) -> Result<Vec<Node>> {
+pub(super) fn found(folder: &Path, shape: &Shape, tor: Option<&TorNet>) -> Result<Vec<Node>> {
     let nodes = choose_all(shape)?;
     for node in nodes.iter().filter(|node| node.kind != Kind::Authority) {
-        make_node(folder, node)?;
+        make_node(folder, node, tor.is_some())?;
     }
     admit(folder, &nodes)?;
     let mut authorities = Vec::new();
@@ -51,6 +53,8 @@ pub(super) fn found(folder: &Path, shape: &Shape) -> Result<Vec<Node>> {
         starts_in: START + START_EACH * u32::try_from(nodes.len())? + round,
     };
     let mut file = new.file()?;
+    // Nothing of a test network uses the public one.
+    file.tor = Some(tor.map_or(TorNetwork::NONE, TorNet::network));
     for node in nodes.iter().filter(|node| node.kind == Kind::Entry) {
         tool::add_entry(&mut file, &folder.join(&node.name).join("data/descriptor"))?;
     }
@@ -100,14 +104,16 @@ pub(super) fn choose(kind: Kind, number: usize) -> Result<(Node, Held)> {
 }
 
 /// A node's folder, keys and configuration.
-pub(super) fn make_node(folder: &Path, node: &Node) -> Result<()> {
+pub(super) fn make_node(folder: &Path, node: &Node, tor: bool) -> Result<()> {
     let role = node.kind.role().ok_or("an authority is no node")?;
     let place = folder.join(&node.name);
     fs::create_dir_all(&place)?;
     let path = place.join("config.toml");
-    fs::write(&path, node_config(node))?;
+    fs::write(&path, node_config(node, tor))?;
     let config: NodeOnly = config::load(&path)?;
-    identity::init(&config.node.resolve(&path)?, role, Epoch(1))?;
+    let config = config.node.resolve(&path)?;
+    onion::init(&config, None)?;
+    identity::init(&config, role, Epoch(1))?;
     Ok(())
 }
 
@@ -139,7 +145,7 @@ struct NodeOnly {
     node: NodeConfig,
 }
 
-fn node_config(node: &Node) -> String {
+fn node_config(node: &Node, tor: bool) -> String {
     let head = match node.kind {
         Kind::Mix => "role = \"mix\"\n",
         Kind::Entry => "role = \"entry\"\n",
@@ -147,9 +153,10 @@ fn node_config(node: &Node) -> String {
     };
     // A test machine's disk may be nearly full of other things.
     let tail = if node.kind == Kind::Mailbox { "[store]\nquota_mib = 512\nfree_disk_floor_mib = 16\n" } else { "" };
+    let onion = if tor && matches!(node.kind, Kind::Entry | Kind::Mailbox) { "onion = true\n" } else { "" };
     format!(
         "{head}[node]\ndata_dir = \"data\"\nlisten = \"{}\"\nnetwork = \"../network.toml\"\nmetrics = \"{}\"\nlog = \
-         \"info\"\n{tail}",
+         \"info\"\n{onion}{tail}",
         node.listen, node.metrics
     )
 }

@@ -1,0 +1,185 @@
+//! The Tor client.
+
+use crate::{
+    BOOTSTRAP, CONNECT, OnionStream, PORT, Service, Setup, TorError,
+    circuits::{Circuit, Circuits},
+    config,
+    guard::Guarded,
+    service,
+};
+use arti_client::{
+    BootstrapBehavior, ErrorKind, HasKind as _, StreamPrefs, TorClient, config::BoolOrAuto, isolation::IsolationToken,
+};
+use std::{
+    fmt, fs,
+    fs::{File, TryLockError},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::mpsc, time::timeout};
+use tor_rtcompat::{CompoundRuntime, PreferredRuntime, RuntimeSubstExt as _};
+
+/// How long a process that has just ended may keep the folder.
+const LOCK: Duration = Duration::from_secs(5);
+
+type Runtime = CompoundRuntime<
+    PreferredRuntime,
+    PreferredRuntime,
+    PreferredRuntime,
+    Guarded<PreferredRuntime>,
+    PreferredRuntime,
+    PreferredRuntime,
+    PreferredRuntime,
+>;
+
+/// A Tor client. Clones share it.
+#[derive(Clone)]
+pub struct Tor {
+    client: Arc<TorClient<Runtime>>,
+    circuits: Arc<Circuits>,
+    /// Held as long as anything uses the folder.
+    _lock: Arc<File>,
+}
+
+impl Tor {
+    /// Prepares a client; nothing is sent yet. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`TorError`]: its settings, and its folder.
+    pub fn open(setup: &Setup) -> Result<Self, TorError> {
+        let config = config::arti(setup)?;
+        let lock = lock(&setup.folder)?;
+        // Another part of the program may have installed the same one.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let runtime = PreferredRuntime::current().map_err(|error| TorError::Settings(error.to_string()))?;
+        let loopback_only = setup.network.as_ref().is_some_and(|network| network.loopback_only);
+        let guarded = Guarded::new(runtime.clone(), loopback_only);
+        let client = TorClient::with_runtime(runtime.with_tcp_provider(guarded))
+            .config(config)
+            .bootstrap_behavior(BootstrapBehavior::Manual)
+            .local_resource_timeout(LOCK)
+            .create_unbootstrapped()
+            .map_err(|error| refused(&error, &setup.folder))?;
+        Ok(Self { client, circuits: Arc::default(), _lock: Arc::new(lock) })
+    }
+
+    /// The address under which this folder's service of that name is published; its key is made if it is not there. Nothing is sent.
+    ///
+    /// # Errors
+    /// [`TorError`].
+    pub fn address(setup: &Setup, nickname: &str) -> Result<String, TorError> {
+        let _lock = lock(&setup.folder)?;
+        service::address(&config::arti(setup)?, nickname)
+    }
+
+    /// Gets the directory of the Tor network, if it is not there. May be called again after it failed.
+    ///
+    /// # Errors
+    /// [`TorError`], after [`BOOTSTRAP`] at the latest.
+    pub async fn bootstrap(&self) -> Result<(), TorError> {
+        match timeout(BOOTSTRAP, self.client.bootstrap()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.why(&error)),
+            Err(_) => Err(self.blocked().unwrap_or(TorError::Deadline)),
+        }
+    }
+
+    /// What keeps arti from getting on, as far as it knows.
+    fn blocked(&self) -> Option<TorError> {
+        let blocked = self.client.bootstrap_status().blocked()?;
+        let message = blocked.message().to_string();
+        Some(if message.to_ascii_lowercase().contains("clock") {
+            TorError::Clock(message)
+        } else {
+            TorError::Unreachable(message)
+        })
+    }
+
+    fn why(&self, error: &arti_client::Error) -> TorError {
+        match error.kind() {
+            ErrorKind::ClockSkew | ErrorKind::DirectoryExpired => TorError::Clock(error.to_string()),
+            ErrorKind::OnionServiceNotFound => TorError::NoSuchService,
+            ErrorKind::OnionServiceAddressInvalid | ErrorKind::InvalidStreamTarget => TorError::Address,
+            ErrorKind::OnionServiceNotRunning
+            | ErrorKind::OnionServiceConnectionFailed
+            | ErrorKind::OnionServiceProtocolViolation
+            | ErrorKind::RemoteConnectionRefused
+            | ErrorKind::RemoteStreamClosed
+            | ErrorKind::RemoteStreamReset
+            | ErrorKind::RemoteStreamError => TorError::NoAnswer(error.kind().to_string()),
+            kind => self.blocked().unwrap_or_else(|| TorError::Unreachable(kind.to_string())),
+        }
+    }
+
+    /// A stream to an onion service, over a new circuit that ends with it.
+    ///
+    /// # Errors
+    /// [`TorError`], after [`BOOTSTRAP`] and [`CONNECT`] at the latest.
+    pub async fn connect(&self, address: &str) -> Result<OnionStream, TorError> {
+        if !crate::is_onion_address(address) {
+            return Err(TorError::Address);
+        }
+        self.bootstrap().await?;
+        let circuit = self.circuits.take(address);
+        let (stream, circuit) =
+            timeout(CONNECT, self.over(circuit, address)).await.map_err(|_| TorError::Deadline)??;
+        Ok(OnionStream::new(stream, circuit))
+    }
+
+    async fn over(&self, mut circuit: Circuit, address: &str) -> Result<(arti_client::DataStream, Circuit), TorError> {
+        loop {
+            let stream = self.dial(circuit.token(), address).await.map_err(|error| self.why(&error))?;
+            if circuit.opened(&stream) {
+                return Ok((stream, circuit));
+            }
+            // The circuit before it had not ended yet: another token never had one.
+            circuit = Circuit::fresh(&self.circuits, address);
+        }
+    }
+
+    async fn dial(&self, token: IsolationToken, address: &str) -> arti_client::Result<arti_client::DataStream> {
+        let mut prefs = StreamPrefs::new();
+        prefs.connect_to_onion_services(BoolOrAuto::Explicit(true)).set_isolation(token);
+        self.client.connect_with_prefs((address, PORT), &prefs).await
+    }
+
+    /// Publishes the onion service of this name, under the keys that the folder has for it, or new ones. Streams of clients come
+    /// through the receiver; the service ends when it is dropped.
+    ///
+    /// # Errors
+    /// [`TorError::Publish`].
+    pub fn publish(&self, nickname: &str) -> Result<(Service, mpsc::Receiver<OnionStream>), TorError> {
+        service::publish(&self.client, nickname)
+    }
+}
+
+impl fmt::Debug for Tor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tor(..)")
+    }
+}
+
+fn refused(error: &arti_client::Error, folder: &Path) -> TorError {
+    match error.kind() {
+        ErrorKind::LocalResourceAlreadyInUse => TorError::Locked(folder.display().to_string()),
+        _ => TorError::Settings(error.to_string()),
+    }
+}
+
+/// arti itself would go on with a folder that another process uses, and forget what it learns.
+fn lock(folder: &Path) -> Result<File, TorError> {
+    let unusable = |error| TorError::Folder { folder: folder.display().to_string(), error };
+    fs::create_dir_all(folder).map_err(unusable)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).map_err(unusable)?;
+    }
+    let file = File::create(folder.join("lock")).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(TorError::Locked(folder.display().to_string())),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
+}

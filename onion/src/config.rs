@@ -1,0 +1,75 @@
+//! From a network file to arti's configuration.
+
+use crate::{Setup, TorError};
+use arti_client::config::{
+    CfgPath, TorClientConfig, TorClientConfigBuilder,
+    dir::{FallbackDir, FallbackDirBuilder},
+};
+use std::fs;
+use tor_llcrypto::pk::{ed25519::Ed25519Identity, rsa::RsaIdentity};
+use veilpost_pki::network::{TorFallback, TorNetwork};
+
+fn wrong(error: impl std::fmt::Display) -> TorError {
+    TorError::Settings(error.to_string())
+}
+
+/// arti's configuration for this setup.
+///
+/// # Errors
+/// [`TorError::Settings`], [`TorError::NoNetwork`].
+pub(crate) fn arti(setup: &Setup) -> Result<TorClientConfig, TorError> {
+    let mut builder = match &setup.settings {
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+            let read: Result<TorClientConfigBuilder, _> = toml::from_str(&text);
+            read.map_err(|error| wrong(format!("{}: {error}", path.display())))?
+        }
+        None => TorClientConfigBuilder::default(),
+    };
+    builder
+        .storage()
+        .cache_dir(CfgPath::new_literal(setup.folder.join("cache")))
+        .state_dir(CfgPath::new_literal(setup.folder.join("state")));
+    // Nothing leaves the Tor network: onion services are all that is dialed.
+    builder.address_filter().allow_onion_addrs(true);
+    if let Some(network) = &setup.network {
+        private(&mut builder, network)?;
+    }
+    builder.build().map_err(wrong)
+}
+
+/// A private network takes the place of the public one: its lists replace arti's own. Appending would dial public relays.
+fn private(builder: &mut TorClientConfigBuilder, network: &TorNetwork) -> Result<(), TorError> {
+    if network.authorities.is_empty() || network.fallbacks.is_empty() {
+        return Err(TorError::NoNetwork);
+    }
+    let fallbacks = network.fallbacks.iter().map(fallback).collect::<Result<_, _>>()?;
+    builder.tor_network().set_fallback_caches(fallbacks);
+    let hex = |text: &str| RsaIdentity::from_hex(text).ok_or_else(|| wrong("a v3ident is not 40 hexadecimal digits"));
+    let idents = network.authorities.iter().map(|authority| hex(&authority.v3ident)).collect::<Result<_, _>>()?;
+    let addresses: Vec<_> = network.authorities.iter().map(|authority| vec![authority.address]).collect();
+    let authorities = builder.tor_network().authorities();
+    authorities.set_v3idents(idents);
+    authorities.set_uploads(addresses.clone());
+    authorities.set_downloads(addresses.clone());
+    authorities.set_votes(addresses);
+    // All of its relays may be on one computer.
+    builder.path_rules().ipv4_subnet_family_prefix(33).ipv6_subnet_family_prefix(129);
+    if network.loopback_only {
+        if builder.bridges().bridges().is_empty() {
+            builder.storage().permissions().dangerously_trust_everyone();
+        } else {
+            // A pluggable transport is a process of its own, which nothing here keeps at home.
+            return Err(wrong("bridges are for Tor networks that may leave this computer"));
+        }
+    }
+    Ok(())
+}
+
+fn fallback(relay: &TorFallback) -> Result<FallbackDirBuilder, TorError> {
+    let rsa = RsaIdentity::from_hex(&relay.rsa).ok_or_else(|| wrong("a relay's rsa is not 40 hexadecimal digits"))?;
+    let ed = Ed25519Identity::from_base64(&relay.ed25519).ok_or_else(|| wrong("a relay's ed25519 is not base64"))?;
+    let mut builder = FallbackDir::builder();
+    builder.rsa_identity(rsa).ed_identity(ed).orports().push(relay.address);
+    Ok(builder)
+}

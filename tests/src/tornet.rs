@@ -1,0 +1,287 @@
+//! A private Tor network of Debian's `tor` on loopback: three directory authorities and three relays, no exits. What arti's clients and
+//! onion services are tried against.
+//!
+//! It runs only where nothing but loopback can be reached: in a network namespace of its own. [`crate::namespace`].
+
+use crate::{namespace, testnet::Result};
+use data_encoding::BASE64;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde::{Deserialize, Serialize};
+use std::{
+    fmt::Write as _,
+    fs,
+    io::Write as _,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use veilpost_pki::network::{TorAuthority, TorFallback, TorNetwork};
+
+const AUTHORITIES: usize = 3;
+const RELAYS: usize = 3;
+/// Seconds from one vote to the next: the shortest of which 24 are whole minutes and at least five.
+const VOTING: u64 = 15;
+/// How long the network may take until all of its nodes serve a consensus that lists all of them: two or three votes, and keys.
+const READY: Duration = Duration::from_secs(180);
+const STATE: &str = "tornet.toml";
+
+/// What runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TorNet {
+    nodes: Vec<Node>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Node {
+    nickname: String,
+    folder: PathBuf,
+    /// Relay port and directory port.
+    or: SocketAddr,
+    dir: SocketAddr,
+    /// The authority's v3 identity; none for a relay.
+    v3ident: Option<String>,
+    rsa: String,
+    ed25519: String,
+    #[serde(default)]
+    pid: Option<i32>,
+}
+
+impl TorNet {
+    /// Makes keys, starts all nodes, and waits until each of them knows all of them.
+    ///
+    /// # Errors
+    /// In words; what was started is stopped again.
+    pub fn up(folder: &Path) -> Result<Self> {
+        namespace::require()?;
+        for program in ["tor", "tor-gencert"] {
+            let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+            found
+                .map_err(|_| format!("`{program}` is not installed: `make test-tor` does, or `apt-get install tor`"))?;
+        }
+        private(folder)?;
+        let folder = folder.canonicalize()?;
+        let nodes = (0..AUTHORITIES + RELAYS).map(|number| make(&folder, number)).collect::<Result<Vec<_>>>()?;
+        let mut network = Self { nodes };
+        for node in &network.nodes {
+            fs::write(node.folder.join("torrc"), network.torrc(node)?)?;
+            if node.v3ident.is_some() {
+                fs::write(node.folder.join("sr-state"), shared_random()?)?;
+            }
+        }
+        for node in &mut network.nodes {
+            node.pid = Some(launch(node)?);
+        }
+        fs::write(folder.join(STATE), toml::to_string(&network)?)?;
+        let ready = network.wait_ready();
+        if ready.is_err() {
+            network.stop();
+        }
+        ready.map(|()| network)
+    }
+
+    /// The one that `up` started in this folder, if there is one.
+    ///
+    /// # Errors
+    /// If what stands there is damaged.
+    pub fn open(folder: &Path) -> Result<Option<Self>> {
+        match fs::read_to_string(folder.join(STATE)) {
+            Ok(text) => Ok(Some(toml::from_str(&text)?)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// For a network file.
+    pub fn network(&self) -> TorNetwork {
+        let authority = |node: &Node| Some(TorAuthority { v3ident: node.v3ident.clone()?, address: node.dir });
+        let fallback =
+            |node: &Node| TorFallback { rsa: node.rsa.clone(), ed25519: node.ed25519.clone(), address: node.or };
+        TorNetwork {
+            loopback_only: true,
+            authorities: self.nodes.iter().filter_map(authority).collect(),
+            fallbacks: self.nodes.iter().map(fallback).collect(),
+        }
+    }
+
+    /// Memory of all nodes, summed, in MiB.
+    pub fn memory(&self) -> u64 {
+        self.running().filter_map(|pid| crate::testnet::memory(pid)).sum()
+    }
+
+    fn running(&self) -> impl Iterator<Item = Pid> {
+        let pids = self.nodes.iter().filter_map(|node| Some((node.pid?, node.folder.clone())));
+        pids.filter_map(|(pid, folder)| {
+            // The number may be somebody else's by now.
+            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let ours = String::from_utf8_lossy(&command).contains(&*folder.to_string_lossy());
+            Pid::from_raw(pid).filter(|pid| ours && test_kill_process(*pid).is_ok())
+        })
+    }
+
+    /// Stops all nodes.
+    pub fn stop(&self) {
+        for signal in [Signal::TERM, Signal::KILL] {
+            for pid in self.running() {
+                // It may have ended by itself.
+                let _ = kill_process(pid, signal);
+            }
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while self.running().next().is_some() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+
+    fn torrc(&self, node: &Node) -> Result<String> {
+        let Node { nickname, folder, or, dir, .. } = node;
+        let folder = folder.display();
+        let mut text = format!(
+            "TestingTorNetwork 1\nPathsNeededToBuildCircuits 0.67\nTestingDirAuthVoteExit *\nTestingDirAuthVoteHSDir *\n\
+             TestingDirAuthVoteGuard *\nTestingMinExitFlagThreshold 0\nV3AuthNIntervalsValid 3\nEnforceDistinctSubnets 0\n\
+             AssumeReachable 1\nDataDirectory {folder}\nNickname {nickname}\nContactInfo {nickname}@test.invalid\n\
+             RunAsDaemon 0\nShutdownWaitLength 0\nConnLimit 60\nLog notice file {folder}/log\nSocksPort 0\n\
+             Address {ip}\nOutboundBindAddress {ip}\nORPort {or} IPv4Only\nDirPort {dir}\nServerDNSDetectHijacking 0\n\
+             ServerDNSTestAddresses\nServerDNSResolvConfFile {folder}/resolv.conf\nServerDNSAllowBrokenConfig 1\nDirCache 1\n\
+             NumCPUs 1\nMaxMemInQueues 256 MB\nExitRelay 0\nExitPolicy reject *:*\n",
+            ip = or.ip(),
+        );
+        for other in &self.nodes {
+            if let Some(v3ident) = &other.v3ident {
+                let Node { nickname, or, dir, rsa, .. } = other;
+                writeln!(text, "DirAuthority {nickname} orport={} no-v2 v3ident={v3ident} {dir} {rsa}", or.port())?;
+            }
+        }
+        if node.v3ident.is_some() {
+            // A time period of onion services is as long as a run of shared randomness: 24 votes, in minutes.
+            let minutes = (24 * VOTING / 60).max(5);
+            write!(
+                text,
+                "AuthDirFastGuarantee 0\nAuthoritativeDirectory 1\nV3AuthoritativeDirectory 1\n\
+                 TestingV3AuthInitialVotingInterval 5\nTestingV3AuthInitialVoteDelay 2\nTestingV3AuthInitialDistDelay 2\n\
+                 V3AuthVotingInterval {VOTING}\nV3AuthVoteDelay 3\nV3AuthDistDelay 3\n\
+                 ConsensusParams hsdir_interval={minutes}\n"
+            )?;
+        }
+        Ok(text)
+    }
+
+    fn wait_ready(&self) -> Result<()> {
+        let deadline = Instant::now() + READY;
+        while Instant::now() < deadline {
+            if self.nodes.iter().all(|node| self.lists_all(node)) {
+                return Ok(());
+            }
+            if self.running().count() < self.nodes.len() {
+                return Err("a node of the Tor network ended; see the file `log` in its folder".into());
+            }
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        Err("the Tor network's authorities did not agree in time".into())
+    }
+
+    fn lists_all(&self, node: &Node) -> bool {
+        let consensus =
+            crate::testnet::get(node.dir, "/tor/status-vote/current/consensus-microdesc").unwrap_or_default();
+        let flags = consensus.lines().filter(|line| line.starts_with("s ") && line.contains("HSDir"));
+        flags.count() == self.nodes.len()
+    }
+}
+
+fn make(folder: &Path, number: usize) -> Result<Node> {
+    let authority = number < AUTHORITIES;
+    let nickname = format!("{}{number}", if authority { "authority" } else { "relay" });
+    let folder = folder.join(&nickname);
+    private(&folder)?;
+    private(&folder.join("keys"))?;
+    fs::write(folder.join("resolv.conf"), "")?;
+    // Both are held until both are chosen; tor binds them a moment later.
+    let (or, dir) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
+    let (or, dir) = (or.local_addr()?, dir.local_addr()?);
+    let v3ident = authority.then(|| certify(&folder, dir)).transpose()?;
+    let listed = Command::new("tor")
+        .args(["--quiet", "-f", "/dev/null", "--ignore-missing-torrc", "--list-fingerprint", "--orport", "1"])
+        .args(["--nickname", &nickname, "--assumereachable", "1", "--datadirectory"])
+        .arg(&folder)
+        .args(["--dirauthority", &format!("none 127.0.0.1:1 {}", "f".repeat(40))])
+        .output()?;
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let rsa: String = text.lines().last().unwrap_or_default().split_whitespace().skip(1).collect();
+    if rsa.len() != 40 {
+        return Err(format!("tor made no keys: {text}{}", String::from_utf8_lossy(&listed.stderr)).into());
+    }
+    let line = fs::read_to_string(folder.join("fingerprint-ed25519"))?;
+    let ed25519 = line.split_whitespace().nth(1).ok_or("tor made no Ed25519 key")?.to_owned();
+    Ok(Node { nickname, folder, or, dir, v3ident, rsa, ed25519, pid: None })
+}
+
+/// An authority's certificate; returns its v3 identity.
+fn certify(folder: &Path, dir: SocketAddr) -> Result<String> {
+    let keys = folder.join("keys");
+    let mut child = Command::new("tor-gencert")
+        .args(["--create-identity-key", "--passphrase-fd", "0", "-m", "12", "-a", &dir.to_string()])
+        .arg("-i")
+        .arg(keys.join("authority_identity_key"))
+        .arg("-s")
+        .arg(keys.join("authority_signing_key"))
+        .arg("-c")
+        .arg(keys.join("authority_certificate"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    child.stdin.take().ok_or("no standard input")?.write_all(b"for tests\n")?;
+    if !child.wait()?.success() {
+        return Err("tor-gencert failed".into());
+    }
+    let certificate = fs::read_to_string(keys.join("authority_certificate"))?;
+    let ident = certificate.lines().find_map(|line| line.strip_prefix("fingerprint "));
+    Ok(ident.ok_or("tor-gencert made no certificate")?.to_owned())
+}
+
+/// What authorities agree on only after 24 votes, so that the first consensus has it: onion services count as published only with it.
+fn shared_random() -> Result<String> {
+    let version = Command::new("tor").arg("--version").output()?;
+    let version = String::from_utf8_lossy(&version.stdout).into_owned();
+    let version = version.split_whitespace().nth(2).unwrap_or("0.4.8.0").trim_end_matches('.').to_owned();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let run = 24 * VOTING;
+    let (from, until) = (now, now / run * run + run);
+    let (previous, current) = (BASE64.encode(&[1; 32]), BASE64.encode(&[2; 32]));
+    Ok(format!(
+        "Version 1\nTorVersion {version}\nValidAfter {}\nValidUntil {}\nSharedRandPreviousValue 3 {previous}\n\
+         SharedRandCurrentValue 3 {current}\n",
+        utc(from)?,
+        utc(until)?
+    ))
+}
+
+/// As tor writes times.
+fn utc(seconds: u64) -> Result<String> {
+    let at = time::OffsetDateTime::from_unix_timestamp(i64::try_from(seconds)?)?;
+    Ok(at.format(time::macros::format_description!("[year]-[month]-[day] [hour]:[minute]:[second]"))?)
+}
+
+fn launch(node: &Node) -> Result<i32> {
+    let out = fs::File::create(node.folder.join("out"))?;
+    let child = Command::new("tor")
+        .arg("-f")
+        .arg(node.folder.join("torrc"))
+        // Debian's has other ideas.
+        .args(["--defaults-torrc", "/dev/null"])
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        .process_group(0)
+        .spawn()?;
+    let pid = i32::try_from(child.id())?;
+    crate::testnet::reap(child);
+    Ok(pid)
+}
+
+/// A folder that nobody else reads: tor insists.
+fn private(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::create_dir_all(folder)?;
+    Ok(fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?)
+}
