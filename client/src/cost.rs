@@ -1,6 +1,7 @@
 //! What a profile costs: bytes a day, and how long a text usually takes. Reckoned from the document's clocks and delays, so that a
 //! person knows before the choice. Pure.
 
+use crate::transport::Transport;
 use std::time::Duration;
 use veilpost_link::wire::{ACK_BYTES, FRAME_BYTES};
 use veilpost_packet::{
@@ -18,6 +19,16 @@ const PATH_HOPS: u32 = 4;
 /// one, for its audit. Repeats go in ticks of the send clock.
 const GETS_PER_BOX: f64 = 1.0 + 1.0 / 8.0;
 
+/// A frame in cells of Tor, with all headers of TLS, TCP and IPv4, and what the other side sends for it.
+const TOR_FRAME_BYTES: f64 = 4_960.0;
+const TOR_ACK_BYTES: f64 = 150.0;
+/// What a new circuit to an onion service and the handshake over it take.
+const TOR_CIRCUIT_UP: f64 = 16_000.0;
+const TOR_CIRCUIT_DOWN: f64 = 12_000.0;
+const TOR_CIRCUIT: Duration = Duration::from_millis(900);
+/// One way over a circuit that is there.
+const TOR_WAY: Duration = Duration::from_millis(50);
+
 /// What a profile costs in a network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cost {
@@ -33,34 +44,49 @@ pub struct Cost {
     pub p99: Duration,
 }
 
-/// What a profile costs under these parameters.
+/// What a profile costs under these parameters, through the mixes.
 pub fn of(params: &Params, profile: Profile) -> Cost {
+    over(params, profile, Transport::Mixnet)
+}
+
+/// The same by any transport, between two that use it.
+pub fn over(params: &Params, profile: Profile, transport: Transport) -> Cost {
     let rates = params.rates(profile);
-    let (up, down) = traffic(params, &rates);
-    let texts = texts(params, &rates);
+    let (up, down) = traffic(params, &rates, transport);
+    let texts = texts(params, &rates, transport);
     let at = |share: usize| texts.get(texts.len() * share / 100).copied().unwrap_or_default();
     Cost { up, down, median: at(50), p95: at(95), p99: at(99) }
 }
 
 /// Bytes a day, up and down.
-fn traffic(params: &Params, rates: &Rates) -> (u64, u64) {
+fn traffic(params: &Params, rates: &Rates, transport: Transport) -> (u64, u64) {
     let young = params.catch_up.as_secs_f64().min(DAY);
     let sent = DAY * rates.up();
     let received = young / rates.catch_up_gap.as_secs_f64() + (DAY - young) * rates.down();
     let bytes = |own: f64, others: f64| (own * FRAME_BYTES + others * ACK_BYTES) as u64;
-    (bytes(sent, received), bytes(received, sent))
+    let over_tor = |own: f64, others: f64| (own * TOR_FRAME_BYTES + others * TOR_ACK_BYTES) as u64;
+    let circuits = |each: f64| (sent * each) as u64;
+    match transport {
+        Transport::Mixnet => (bytes(sent, received), bytes(received, sent)),
+        Transport::MixnetOverTor => (over_tor(sent, received), over_tor(received, sent)),
+        // The downlink of the entry is the same; what it brings beside digests is decoys alone.
+        Transport::Tor => (
+            over_tor(sent, received) + circuits(TOR_CIRCUIT_UP),
+            over_tor(received + sent, sent) + circuits(TOR_CIRCUIT_DOWN),
+        ),
+    }
 }
 
 /// How long texts take between two clients that are otherwise idle, in ascending order.
-fn texts(params: &Params, rates: &Rates) -> Vec<Duration> {
+fn texts(params: &Params, rates: &Rates, transport: Transport) -> Vec<Duration> {
     // Fixed, so that the same document always says the same.
     let mut rng = seeded([0; 32]);
-    let mut all: Vec<Duration> = (0..TEXTS).map(|_| text(params, rates, &mut rng)).collect();
+    let mut all: Vec<Duration> = (0..TEXTS).map(|_| text(params, rates, transport, &mut rng)).collect();
     all.sort_unstable();
     all
 }
 
-fn text(params: &Params, rates: &Rates, rng: &mut EngineRng) -> Duration {
+fn text(params: &Params, rates: &Rates, transport: Transport, rng: &mut EngineRng) -> Duration {
     let mut path = |hops: u32| -> Duration { (0..hops).map(|_| exponential(rng, params.hop_delay)).sum() };
     let hops = path(PATH_HOPS) + path(PATH_HOPS + 1 + PATH_HOPS);
     let put = exponential(rng, rates.put_gap());
@@ -71,6 +97,12 @@ fn text(params: &Params, rates: &Rates, rng: &mut EngineRng) -> Duration {
     let get =
         exponential(rng, queue_wait(1.0 / rates.get_gap.as_secs_f64(), GETS_PER_BOX / rates.put_gap().as_secs_f64()));
     let reply = exponential(rng, queue_wait(rates.down() - digest_frames(params, rates), rates.up()));
+    // There, there and back, and the digest: by circuits that are there, or new ones.
+    let (hops, reply) = match transport {
+        Transport::Mixnet => (hops, reply),
+        Transport::MixnetOverTor => (hops + TOR_WAY * 4, reply),
+        Transport::Tor => (TOR_CIRCUIT * 2 + TOR_WAY + exponential(rng, params.hop_delay), Duration::ZERO),
+    };
     put + hops + second_disk + published + relayed + get + params.reply_floor + reply
 }
 

@@ -10,6 +10,7 @@
 
 pub use crate::api::types::{
     Contact, Event, Invitation, Message, MessageState, Profile, Profiles, Refusal, RefusalCode, Safety, Sent, Status,
+    Transport, Transports,
 };
 use std::{future::Future, pin::Pin, time::Duration};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -68,6 +69,18 @@ pub enum Command {
         profile: Profile,
         /// The answer: the profiles as they are now.
         reply: Reply<Profiles>,
+    },
+    /// Which ways to the network are there, and which is in use?
+    Transport {
+        /// The answer.
+        reply: Reply<Transports>,
+    },
+    /// Use another way to the network from now on.
+    SetTransport {
+        /// Which.
+        transport: Transport,
+        /// The answer: the transports as they are now.
+        reply: Reply<Transports>,
     },
     /// Make an invitation.
     Invite {
@@ -215,6 +228,22 @@ impl CoreHandle {
     /// As [`CoreHandle::status`].
     pub async fn set_profile(&self, profile: Profile) -> Result<Profiles, Refusal> {
         self.call(DEADLINE, |reply| Command::SetProfile { profile, reply }).await
+    }
+
+    /// See [`Command::Transport`].
+    ///
+    /// # Errors
+    /// The core's refusal.
+    pub async fn transports(&self) -> Result<Transports, Refusal> {
+        self.call(DEADLINE, |reply| Command::Transport { reply }).await
+    }
+
+    /// See [`Command::SetTransport`].
+    ///
+    /// # Errors
+    /// The core's refusal.
+    pub async fn set_transport(&self, transport: Transport) -> Result<Transports, Refusal> {
+        self.call(DEADLINE, |reply| Command::SetTransport { transport, reply }).await
     }
 
     /// See [`Command::Invite`].

@@ -10,6 +10,7 @@
 //! | [`handle`] | the one door to the core |
 //! | [`api`] | the local API: HTTP on a Unix socket |
 //! | [`cli`] | the `veilpost` command |
+//! | [`transport`] | the ways to the network, and who learns what by each |
 //! | [`invitation`] | links and what they derive |
 //! | [`runtime`] | the shell around the engine: link, builder thread, answers |
 
@@ -29,3 +30,4 @@ pub mod sets;
 pub mod signal;
 pub mod store;
 pub mod traffic;
+pub mod transport;

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, fs, io, path::Path, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
 use veilpost_link::{Arrival, Limits, LinkSecret, StreamAcceptor};
-use veilpost_onion::{OnionStream, Reachability, Service, Setup, Tor, TorError};
+use veilpost_onion::{Defence, OnionStream, Reachability, Service, Setup, Tor, TorError};
 use veilpost_packet::time::Timestamp;
-use veilpost_pki::{NetworkFile, descriptor::WORD_MAX};
+use veilpost_pki::{NetworkFile, Role, descriptor::WORD_MAX};
 
 /// The service's name among arti's keys.
 const NICKNAME: &str = "veilpost";
@@ -65,6 +65,7 @@ pub fn start(
     config: &NodeConfig,
     network: &NetworkFile,
     secret: &LinkSecret,
+    role: Role,
     limits: Limits,
     stop: &watch::Receiver<bool>,
 ) -> Result<Option<mpsc::Receiver<Arrival>>, Failure> {
@@ -75,21 +76,29 @@ pub fn start(
     let tor = Tor::open(&setup(config, Some(network))).map_err(Failure::config)?;
     let acceptor = Arc::new(StreamAcceptor::new(secret, limits).map_err(Failure::runtime)?);
     let (send, arrivals) = mpsc::channel(WAITING);
+    // Clients of an entry come once and stay; each command to a mailbox comes over a circuit of its own.
+    let defence = if role == Role::Entry { Defence::Work } else { Defence::Bounds };
     let (data_dir, mut stop) = (config.data_dir.clone(), stop.clone());
     tokio::spawn(async move {
         tokio::select! {
-            () = run(&tor, &acceptor, &send, &data_dir) => {}
+            () = run(&tor, defence, &acceptor, &send, &data_dir) => {}
             _ = stop.wait_for(|&stop| stop) => {}
         }
     });
     Ok(Some(arrivals))
 }
 
-async fn run(tor: &Tor, acceptor: &Arc<StreamAcceptor>, send: &mpsc::Sender<Arrival>, data_dir: &Path) {
+async fn run(
+    tor: &Tor,
+    defence: Defence,
+    acceptor: &Arc<StreamAcceptor>,
+    send: &mpsc::Sender<Arrival>,
+    data_dir: &Path,
+) {
     let clock = Clock::start();
     let (mut wait, mut said) = (BACKOFF.0, String::new());
     loop {
-        match publish(tor).await {
+        match publish(tor, defence).await {
             Ok((service, streams)) => {
                 tracing::info!("the onion service is published");
                 (wait, said) = (BACKOFF.0, String::new());
@@ -113,9 +122,9 @@ async fn run(tor: &Tor, acceptor: &Arc<StreamAcceptor>, send: &mpsc::Sender<Arri
     }
 }
 
-async fn publish(tor: &Tor) -> Result<(Service, mpsc::Receiver<OnionStream>), TorError> {
+async fn publish(tor: &Tor, defence: Defence) -> Result<(Service, mpsc::Receiver<OnionStream>), TorError> {
     tor.bootstrap().await?;
-    tor.publish(NICKNAME)
+    tor.publish(NICKNAME, defence)
 }
 
 /// Until nothing comes any more. Handshakes run beside each other; their number is bounded by the acceptor.

@@ -103,7 +103,7 @@ impl Epochs {
         limits: Limits,
         stop: &watch::Receiver<bool>,
     ) -> Result<Option<mpsc::Receiver<Arrival>>, Failure> {
-        onion::start(&self.config, &self.file, &self.keys.link, limits, stop)
+        onion::start(&self.config, &self.file, &self.keys.link, self.role, limits, stop)
     }
 
     /// Starts to follow documents and time, until `stop` turns true. `tell` is [`follow`]'s.

@@ -1,6 +1,6 @@
 //! What there is without the feature `tor`: types of which there is no value.
 
-use crate::{OnionStream, Reachability, Setup, TorError};
+use crate::{Defence, OnionStream, Reachability, Setup, TorError};
 use std::convert::Infallible;
 use tokio::sync::mpsc;
 
@@ -49,7 +49,11 @@ impl Tor {
     ///
     /// # Errors
     /// None: there is no value of this type.
-    pub fn publish(&self, _nickname: &str) -> Result<(Service, mpsc::Receiver<OnionStream>), TorError> {
+    pub fn publish(
+        &self,
+        _nickname: &str,
+        _defence: Defence,
+    ) -> Result<(Service, mpsc::Receiver<OnionStream>), TorError> {
         match self.0 {}
     }
 }

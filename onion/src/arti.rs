@@ -1,7 +1,7 @@
 //! The Tor client.
 
 use crate::{
-    BOOTSTRAP, CONNECT, OnionStream, PORT, Service, Setup, TorError,
+    BOOTSTRAP, CONNECT, Defence, OnionStream, PORT, Service, Setup, TorError,
     circuits::{Circuit, Circuits},
     config,
     guard::Guarded,
@@ -149,8 +149,12 @@ impl Tor {
     ///
     /// # Errors
     /// [`TorError::Publish`].
-    pub fn publish(&self, nickname: &str) -> Result<(Service, mpsc::Receiver<OnionStream>), TorError> {
-        service::publish(&self.client, nickname)
+    pub fn publish(
+        &self,
+        nickname: &str,
+        defence: Defence,
+    ) -> Result<(Service, mpsc::Receiver<OnionStream>), TorError> {
+        service::publish(&self.client, nickname, defence)
     }
 }
 

@@ -65,6 +65,15 @@ pub struct Setup {
     pub settings: Option<PathBuf>,
 }
 
+/// What an onion service asks of clients when too many come at one time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Defence {
+    /// Tor's own proof of work: who asks for an introduction works for it. For services whose clients come seldom and stay.
+    Work,
+    /// Nothing beyond [`CIRCUITS`]: for services whose honest clients come every few seconds, whom work would hit first.
+    Bounds,
+}
+
 /// How an onion service stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reachability {

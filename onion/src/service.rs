@@ -1,6 +1,6 @@
 //! Publishing an onion service.
 
-use crate::{ARRIVALS, CIRCUITS, OnionStream, PORT, Reachability, TorError};
+use crate::{ARRIVALS, CIRCUITS, Defence, OnionStream, PORT, Reachability, TorError};
 use arti_client::{
     TorClient, TorClientConfig,
     config::onion_service::{OnionServiceConfig, OnionServiceConfigBuilder},
@@ -54,11 +54,10 @@ fn wrong(error: impl fmt::Display) -> TorError {
     TorError::Publish(error.to_string())
 }
 
-fn config(nickname: &str) -> Result<OnionServiceConfig, TorError> {
+fn config(nickname: &str, defence: Defence) -> Result<OnionServiceConfig, TorError> {
     OnionServiceConfigBuilder::default()
         .nickname(HsNickname::new(nickname.to_owned()).map_err(wrong)?)
-        // Tor's own defence: who asks for many introductions works for them, as soon as there are too many.
-        .enable_pow(true)
+        .enable_pow(defence == Defence::Work)
         .max_concurrent_streams_per_circuit(1)
         .build()
         .map_err(wrong)
@@ -74,7 +73,7 @@ pub(crate) fn address(arti: &TorClientConfig, nickname: &str) -> Result<String, 
 fn key(arti: &TorClientConfig, nickname: &str) -> Result<String, TorError> {
     let runtime = PreferredRuntime::create().map_err(wrong)?;
     let client = TorClient::with_runtime(runtime).config(arti.clone()).create_inert().map_err(wrong)?;
-    let service = client.create_onion_service(arti, config(nickname)?).map_err(wrong)?;
+    let service = client.create_onion_service(arti, config(nickname, Defence::Bounds)?).map_err(wrong)?;
     let name = service.generate_identity_key(KeystoreSelector::Primary).map_err(wrong)?;
     Ok(name.display_unredacted().to_string())
 }
@@ -82,8 +81,9 @@ fn key(arti: &TorClientConfig, nickname: &str) -> Result<String, TorError> {
 pub(crate) fn publish<R: Runtime>(
     client: &Arc<TorClient<R>>,
     nickname: &str,
+    defence: Defence,
 ) -> Result<(Service, mpsc::Receiver<OnionStream>), TorError> {
-    let launched = client.launch_onion_service(config(nickname)?).map_err(wrong)?;
+    let launched = client.launch_onion_service(config(nickname, defence)?).map_err(wrong)?;
     let (running, requests) = launched.ok_or_else(|| wrong("it is switched off"))?;
     let name = running.onion_address().ok_or_else(|| wrong("it has no key"))?;
     let (send, arrivals) = mpsc::channel(ARRIVALS);

@@ -8,7 +8,10 @@ use std::{
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
-use veilpost_client::store::{KeySource, Passphrase, Store};
+use veilpost_client::{
+    store::{KeySource, Passphrase, Store},
+    transport::Transport,
+};
 
 /// A user with a home of their own. Their daemon is killed when this is dropped.
 #[derive(Debug)]
@@ -32,12 +35,20 @@ impl Person {
     /// # Errors
     /// What the command says.
     pub fn init(folder: &Path, name: &str, network: &Path) -> Result<Self> {
+        Self::init_by(folder, name, network, Transport::Mixnet)
+    }
+
+    /// The same, for an account that reaches the network this way from the beginning.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn init_by(folder: &Path, name: &str, network: &Path, transport: Transport) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let passphrase = folder.join(format!("{name}.passphrase"));
         fs::write(&passphrase, format!("correct horse battery {name}\n"))?;
         let person = Self { name: name.into(), home: folder.join(name), passphrase, daemon: None };
         let network = network.display().to_string();
-        person.json(&["init", "--network", &network, "--name", name])?;
+        person.json(&["init", "--network", &network, "--name", name, "--transport", transport.name()])?;
         Ok(person)
     }
 
@@ -76,6 +87,14 @@ impl Person {
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
+    }
+
+    /// Chooses another way to the network.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn change_to(&self, transport: Transport) -> Result<()> {
+        self.json(&["transport", transport.name(), "--yes"]).map(drop)
     }
 
     /// Waits until the daemon is connected.

@@ -381,7 +381,7 @@ fn ticks(hours: u32, slower: u32) -> Result<(u64, u64)> {
             let free = building.back().map_or(now, |(ready, _)| *ready);
             building.push_back((free + begun.elapsed() * slower, built));
         }
-        while core.poll_frame(now).is_some() {}
+        while core.poll_departure(now).is_some() {}
         let built = building.front().map_or(Timestamp::FAR_FUTURE, |(ready, _)| *ready);
         now = core.next_wake(now).min(built).max(now + Duration::from_nanos(1));
     }

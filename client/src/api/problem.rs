@@ -22,7 +22,7 @@ fn status(code: RefusalCode) -> StatusCode {
         C::UnknownContact | C::UnknownMessage | C::NoFile => StatusCode::NOT_FOUND,
         C::ContactNotReady | C::NameTaken | C::LinkUsed | C::OwnLink => StatusCode::CONFLICT,
         C::LinkExpired => StatusCode::GONE,
-        C::BadLink => StatusCode::UNPROCESSABLE_ENTITY,
+        C::BadLink | C::NoTransport => StatusCode::UNPROCESSABLE_ENTITY,
         C::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         C::QueueFull | C::Busy => StatusCode::TOO_MANY_REQUESTS,
         C::DiskFull => StatusCode::INSUFFICIENT_STORAGE,

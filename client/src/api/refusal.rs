@@ -35,6 +35,8 @@ pub enum RefusalCode {
     QueueFull,
     /// The disk is full.
     DiskFull,
+    /// This program or this network has no such transport.
+    NoTransport,
     /// No entry answers.
     NetworkUnreachable,
     /// It took too long; it may still happen.

@@ -2,7 +2,7 @@
 
 use super::types::{
     AcceptRequest, Contact, Event, Invitation, InviteRequest, Message, ProfileRequest, Profiles, Refusal, RefusalCode,
-    Safety, Sent, Status, TextRequest,
+    Safety, Sent, Status, TextRequest, TransportRequest, Transports,
 };
 use crate::{
     content::{MAX_FILE_NAME, MAX_MEDIA_TYPE},
@@ -76,6 +76,7 @@ fn described() -> OpenApiRouter<Api> {
     let json = OpenApiRouter::new()
         .routes(routes!(status))
         .routes(routes!(profile, set_profile))
+        .routes(routes!(transport, set_transport))
         .routes(routes!(invite))
         .routes(routes!(contacts, accept))
         .routes(routes!(safety))
@@ -146,6 +147,23 @@ async fn accept(
     responses((status = 200, body = Profiles), (status = "default", body = Refusal)))]
 async fn profile(State(api): State<Api>) -> Result<Json<Profiles>, Refusal> {
     api.core.profiles().await.map(Json)
+}
+
+/// The ways to the network, who learns what by each, and which is in use.
+#[utoipa::path(get, path = "/v1/transport",
+    responses((status = 200, body = Transports), (status = "default", body = Refusal)))]
+async fn transport(State(api): State<Api>) -> Result<Json<Transports>, Refusal> {
+    api.core.transports().await.map(Json)
+}
+
+/// Chooses a transport. It is used at once; the connection of another one ends.
+#[utoipa::path(post, path = "/v1/transport", request_body = TransportRequest,
+    responses((status = 200, body = Transports), (status = "default", body = Refusal)))]
+async fn set_transport(
+    State(api): State<Api>,
+    request: Result<Json<TransportRequest>, JsonRejection>,
+) -> Result<Json<Transports>, Refusal> {
+    api.core.set_transport(request?.0.transport).await.map(Json)
 }
 
 /// Chooses a profile. It is used from the next connection on.

@@ -90,14 +90,22 @@ pub struct Profiles {
     pub costs: Vec<ProfileCost>,
 }
 
-impl From<crate::core::Offers> for Profiles {
-    fn from(offers: crate::core::Offers) -> Self {
-        let cost = |(profile, cost): &(veilpost_packet::profile::Profile, crate::cost::Cost)| ProfileCost {
-            profile: (*profile).into(),
+impl ProfileCost {
+    fn new(profile: Profile, cost: &crate::cost::Cost) -> Self {
+        Self {
+            profile,
             bytes_up_a_day: cost.up,
             bytes_down_a_day: cost.down,
             text_seconds_median: cost.median.as_secs(),
             text_seconds_p95: cost.p95.as_secs(),
+        }
+    }
+}
+
+impl From<crate::core::Offers> for Profiles {
+    fn from(offers: crate::core::Offers) -> Self {
+        let cost = |(profile, cost): &(veilpost_packet::profile::Profile, crate::cost::Cost)| {
+            ProfileCost::new((*profile).into(), cost)
         };
         Self {
             profile: offers.profile.into(),
@@ -105,6 +113,98 @@ impl From<crate::core::Offers> for Profiles {
             costs: offers.costs.iter().map(cost).collect(),
         }
     }
+}
+
+/// A way to the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// Through the mixes, from this computer's address
+    #[default]
+    Mixnet,
+    /// Through the mixes, without showing this computer's address to an entry
+    MixnetOverTor,
+    /// To mailboxes through Tor alone: faster, and weaker against who watches lines
+    Tor,
+}
+
+impl Transport {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        crate::transport::Transport::from(self).name()
+    }
+}
+
+impl From<crate::transport::Transport> for Transport {
+    fn from(transport: crate::transport::Transport) -> Self {
+        match transport {
+            crate::transport::Transport::Mixnet => Self::Mixnet,
+            crate::transport::Transport::MixnetOverTor => Self::MixnetOverTor,
+            crate::transport::Transport::Tor => Self::Tor,
+        }
+    }
+}
+
+impl From<Transport> for crate::transport::Transport {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Mixnet => Self::Mixnet,
+            Transport::MixnetOverTor => Self::MixnetOverTor,
+            Transport::Tor => Self::Tor,
+        }
+    }
+}
+
+/// Somebody, and what they learn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Learns {
+    /// Who.
+    pub who: String,
+    /// What they learn of this client.
+    pub what: String,
+}
+
+/// What a transport means in this network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TransportChoice {
+    /// Which.
+    pub transport: Transport,
+    /// Who learns what.
+    pub learns: Vec<Learns>,
+    /// What it costs with the standard profile; null before the first network document.
+    pub cost: Option<ProfileCost>,
+}
+
+/// The transports that there are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Transports {
+    /// The one in use.
+    pub transport: Transport,
+    /// What each means.
+    pub choices: Vec<TransportChoice>,
+}
+
+impl Transports {
+    pub(crate) fn new(used: crate::transport::Transport, params: Option<&veilpost_pki::Params>) -> Self {
+        let choice = |transport: crate::transport::Transport| {
+            let learns = transport.who_learns_what();
+            let cost = |params| crate::cost::over(params, veilpost_packet::profile::Profile::Standard, transport);
+            TransportChoice {
+                transport: transport.into(),
+                learns: learns.map(|(who, what)| Learns { who: who.into(), what: what.into() }).to_vec(),
+                cost: params.map(|params| ProfileCost::new(Profile::Standard, &cost(params))),
+            }
+        };
+        Self { transport: used.into(), choices: crate::transport::Transport::ALL.map(choice).to_vec() }
+    }
+}
+
+/// Chooses a transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TransportRequest {
+    /// The one to use from now on.
+    pub transport: Transport,
 }
 
 /// Chooses a profile.

@@ -1,6 +1,6 @@
 //! Commands and flags of `veilpost`. Scripts rely on these names.
 
-use crate::api::types::Profile;
+use crate::api::types::{Profile, Transport};
 use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -38,6 +38,9 @@ pub(super) enum Command {
         /// How much traffic to make; `veilpost profile` shows what each costs
         #[arg(long, value_name = "PROFILE", default_value = "standard")]
         profile: Profile,
+        /// Way to the network; `veilpost transport` shows who learns what by each
+        #[arg(long, value_name = "TRANSPORT", default_value = "mixnet")]
+        transport: Transport,
     },
 
     /// Run the daemon, which sends, receives and keeps up cover traffic; prints `ready` when it answers
@@ -61,6 +64,19 @@ pub(super) enum Command {
         profile: Option<Profile>,
         /// Do not ask
         #[arg(long, requires = "profile")]
+        yes: bool,
+    },
+
+    /// Show who learns what by each way to the network, or choose one
+    #[command(
+        after_help = "Examples:\n  veilpost transport\n  veilpost transport mixnet-over-tor\n\nSettings of Tor itself, such as \
+                            bridges, go into tor.toml in the home folder, in arti's words."
+    )]
+    Transport {
+        /// The one to use from now on
+        transport: Option<Transport>,
+        /// Do not ask
+        #[arg(long, requires = "transport")]
         yes: bool,
     },
 

@@ -21,6 +21,7 @@ mod profile;
 mod save;
 mod send;
 mod talk;
+mod transport;
 
 pub use error::Exit;
 pub use home::Surroundings;
@@ -71,7 +72,9 @@ pub fn run(
 
 fn dispatch(context: &mut Context, command: Command, start: StartCore) -> Result<(), CliError> {
     match command {
-        Command::Init { network, name, profile } => init::run(context, &network, name, profile),
+        Command::Init { network, name, profile, transport } => {
+            init::run(context, &network, name, init::Choices { profile, transport })
+        }
         Command::Daemon { background: false } => daemon::run(context, start),
         Command::Daemon { background: true } => daemon::spawn(context),
         Command::Completions { shell } => {
@@ -93,6 +96,7 @@ async fn ask(context: &mut Context, command: Command) -> Result<(), CliError> {
         Command::Invite { name, qr } => talk::invite(context, name, qr).await,
         Command::Accept { link, name } => talk::accept(context, link, name).await,
         Command::Profile { profile, yes } => profile::run(context, profile, yes).await,
+        Command::Transport { transport, yes } => transport::run(context, transport, yes).await,
         Command::Contacts => talk::contacts(context).await,
         Command::Safety { contact } => talk::safety(context, &contact).await,
         Command::Verify { contact } => talk::verify(context, &contact).await,

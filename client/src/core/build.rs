@@ -4,6 +4,7 @@
 use veilpost_packet::{
     command::Command,
     exchange::Exchange,
+    frame::Frame,
     ids::{DocumentHash, NodeId, SurbId},
     puzzle::{Effort, Puzzle},
     sphinx::{BuildError, Packet, SurbRecovery},
@@ -27,14 +28,32 @@ pub(super) fn puzzle_of(document: &View, command: &Command, mailbox: &NodeId) ->
     Some(document.put_admission().puzzle(mailbox, &sealed.id, sealed.expiry))
 }
 
-/// All that goes into one packet.
+/// How a command goes to its mailbox, and its answer comes back.
+#[derive(Debug)]
+pub(super) enum Path {
+    /// Through the mixes, there and back.
+    Mixes(Box<Exchange>),
+    /// Straight to the mailbox; the answer is known by this name.
+    Direct(SurbId),
+}
+
+/// What a tick sends.
+#[derive(Debug)]
+pub(super) enum Made {
+    /// A packet, and what opens its reply.
+    Packet(Packet, SurbRecovery),
+    /// A frame for the mailbox itself.
+    Command(Frame),
+}
+
+/// All that goes into one packet, or one command without.
 #[derive(Debug)]
 pub struct BuildJob {
     pub(super) number: u64,
     pub(super) session: u64,
     pub(super) epoch: Epoch,
     pub(super) document: DocumentHash,
-    pub(super) exchange: Exchange,
+    pub(super) path: Path,
     pub(super) mailbox: NodeId,
     pub(super) command: Command,
     /// What a Put pays with; `None` for commands that pay nothing.
@@ -54,7 +73,7 @@ pub struct Built {
     pub(super) mailbox: NodeId,
     /// All nodes on its way, there and back.
     pub(super) nodes: Vec<NodeId>,
-    pub(super) result: Result<(Packet, SurbRecovery), BuildError>,
+    pub(super) result: Result<Made, BuildError>,
 }
 
 impl BuildJob {
@@ -65,8 +84,9 @@ impl BuildJob {
 
     /// All nodes on the way, there and back: the last hop of the reply is the client.
     fn nodes(&self) -> Vec<NodeId> {
-        let back = self.exchange.back.hops.iter().rev().skip(1).rev();
-        self.exchange.there.hops.iter().chain(back).map(|hop| NodeId(hop.address)).collect()
+        let Path::Mixes(exchange) = &self.path else { return vec![self.mailbox] };
+        let back = exchange.back.hops.iter().rev().skip(1).rev();
+        exchange.there.hops.iter().chain(back).map(|hop| NodeId(hop.address)).collect()
     }
 
     /// Solves the Put's puzzle if there is one (tens to hundreds of milliseconds), and makes SURB and packet: about 1.3 ms.
@@ -83,27 +103,35 @@ impl BuildJob {
             // Of 10^13 puzzles one is not solved: its box is refused, and sent again to another holder on its schedule.
             *room = puzzle.solve().unwrap_or_default();
         }
+        let (surb_id, result) = match &self.path {
+            Path::Mixes(exchange) => {
+                let made = make(exchange, &self.command);
+                (exchange.surb_id, made.map(|(packet, recovery)| Made::Packet(packet, recovery)))
+            }
+            Path::Direct(id) => (*id, Ok(Made::Command(self.command.to_frame(self.epoch)))),
+        };
         Built {
             number: self.number,
             session: self.session,
             epoch: self.epoch,
             document: self.document,
-            surb_id: self.exchange.surb_id,
+            surb_id,
             mailbox: self.mailbox,
             nodes: self.nodes(),
-            result: make(&self.exchange, &self.command),
+            result,
         }
     }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use std::time::Duration;
     use veilpost_packet::{
         boxes::{BoxClass, BoxTerms, StreamRoot},
         exchange::Way,
+        frame::FrameKind,
         geometry::{PUZZLE, ROUTE_HOPS},
         ids::{District, NetworkId},
         sphinx::{Hop, SphinxSecret, Unwrapped, unwrap},
@@ -142,7 +170,11 @@ mod tests {
             session: 1,
             epoch: Epoch(1),
             document: DocumentHash([2; 8]),
-            exchange: Exchange { there: way(8), surb_id: SurbId::new([3; 16]).unwrap(), back: way(9) },
+            path: Path::Mixes(Box::new(Exchange {
+                there: way(8),
+                surb_id: SurbId::new([3; 16]).unwrap(),
+                back: way(9),
+            })),
             mailbox: HOLDER,
             command,
             puzzle,
@@ -151,7 +183,7 @@ mod tests {
 
     /// The room of a Put's puzzle as the mailbox at the end of the route reads it.
     fn arrived(built: Built) -> [u8; PUZZLE] {
-        let (mut packet, _) = built.result.unwrap();
+        let Made::Packet(mut packet, _) = built.result.unwrap() else { panic!("no packet") };
         for place in 0.. {
             match unwrap(&secret(place), &packet).unwrap() {
                 Unwrapped::Forward { packet: next, .. } => packet = next,
@@ -171,6 +203,18 @@ mod tests {
         let job = job(put(), puzzle);
         assert!(job.is_slow());
         assert!(puzzle.unwrap().verify(&arrived(job.run())));
+    }
+
+    #[test]
+    fn a_command_without_mixes_is_the_same_command_in_a_frame_and_pays_the_same() {
+        let puzzle = puzzle(&put(), 1);
+        let id = SurbId::new([4; 16]).unwrap();
+        let built = BuildJob { path: Path::Direct(id), ..job(put(), puzzle) }.run();
+        assert_eq!((built.surb_id, &built.nodes[..]), (id, &[HOLDER][..]));
+        let Made::Command(frame) = built.result.unwrap() else { panic!("a packet") };
+        assert!(frame.kind() == FrameKind::Command && frame.flags().is_for(Epoch(1)));
+        let Command::Put { puzzle: room, .. } = Command::from_body(frame.body()).unwrap() else { panic!("no Put") };
+        assert!(puzzle.unwrap().verify(&room));
     }
 
     #[test]

@@ -142,10 +142,15 @@ impl Core {
         }
     }
 
-    /// True if the entry that this client is connected to is in no document any more, so that no packet gets through it; or if it is
-    /// the likeliest cause of replies that stay away, and another one has taken its place among the guards.
+    /// True if the entry that this client is connected to is in no document any more, so that no packet gets through it; if it is
+    /// the likeliest cause of replies that stay away, and another one has taken its place among the guards; or if the person has
+    /// chosen another transport since.
     pub fn must_connect_elsewhere(&self) -> bool {
-        let (Some(connection), Some(document)) = (&self.connection, &self.document) else { return false };
+        let Some(connection) = &self.connection else { return false };
+        if connection.transport != self.transport {
+            return true;
+        }
+        let Some(document) = &self.document else { return false };
         let listed = document.entries.iter().any(|entry| entry.id == connection.entry);
         connection.entry != NodeId([0; 32]) && (!listed || self.suspicion.must_leave(&connection.entry))
     }

@@ -5,8 +5,9 @@
 //! ```text
 //! handle_command ----+                                 +--> poll_answer, poll_event     (to the local API)
 //! handle_connected --+   store: one transaction each   +--> poll_job -> worker -> handle_built
-//! handle_frame ------+-> memory follows after commit --+--> poll_frame                  (to the entry)
+//! handle_frame ------+-> memory follows after commit --+--> poll_departure              (to the entry, or a mailbox)
 //! handle_delivered --+                                 +--> next_wake
+//! handle_replied ----+
 //! ```
 //! | module | holds |
 //! |---|---|
@@ -25,6 +26,7 @@
 //! | `online` | the clock by which it waits |
 //! | `jumps` | a computer's clock that is set |
 //! | `profile` | how much traffic the person chose to make |
+//! | `transport` | which way to the network the person chose; commands without mixes |
 //! | `watch`, `suspicion` | whether replies stay away, and whether the entry is why |
 //! | `inviting` | invitations made and opened |
 //! | `evidence` | when a box counts as stored, and who said so |
@@ -56,6 +58,7 @@ mod session;
 mod status;
 mod succession;
 mod suspicion;
+mod transport;
 mod types;
 pub mod watch;
 mod work;
@@ -64,6 +67,7 @@ mod writing;
 pub use build::{BuildJob, Built};
 pub use jumps::ClockJump;
 pub use profile::Offers;
+pub use transport::{Departure, DirectCommand};
 pub use types::{Answer, CoreError, Counters, Session, Status, Ticket};
 pub use work::Event;
 
@@ -81,6 +85,7 @@ use crate::{
         streams::{self, Fetch, FetchKey, StreamId, StreamKind},
     },
     traffic::Clocks,
+    transport::Transport,
 };
 use jumps::Jumps;
 use online::OnlineClock;
@@ -162,6 +167,8 @@ pub struct Core {
     jumps: Jumps,
     /// As the person chose; a connection keeps the one that it began with.
     profile: Profile,
+    /// The same.
+    transport: Transport,
     suspicion: Suspicion,
     counters: Counters,
 }
@@ -184,6 +191,7 @@ impl Core {
         let sets = SetTracker::new(now, crate::store::sets::all(connection)?);
         let online = OnlineClock::load(connection)?;
         let profile = crate::store::meta::profile(connection)?;
+        let transport = crate::store::meta::transport(connection)?;
         let outbox = outbox::unfinished(connection)?.into_iter().map(|out| (out.id, out)).collect();
         let files = streams::of_kinds(connection, &[StreamKind::FileOut])?.iter().map(|stream| stream.id).collect();
         let mut core = Self {
@@ -226,6 +234,7 @@ impl Core {
             clock_slow: None,
             jumps: Jumps::default(),
             profile,
+            transport,
             suspicion: Suspicion::default(),
             counters: Counters::default(),
         };
@@ -292,11 +301,20 @@ impl Core {
             self.counters.bad_replies += 1;
             return;
         };
-        let reply = self.in_flight.remove(&id).filter(|flight| now.since(flight.sent) <= REPLY_DEADLINE);
-        let opened = reply.and_then(|flight| {
-            let reply = Reply::decode(&flight.recovery.open(&payload)?).ok()?;
+        let opened = self.take_flight(now, &id).and_then(|flight| {
+            let reply = Reply::decode(&flight.recovery.as_ref()?.open(&payload)?).ok()?;
             Some((flight, reply))
         });
+        self.handle_reply(now, &id, opened);
+    }
+
+    /// What is awaited under this name, unless it comes too late.
+    fn take_flight(&mut self, now: Timestamp, id: &SurbId) -> Option<InFlight> {
+        self.in_flight.remove(id).filter(|flight| now.since(flight.sent) <= REPLY_DEADLINE)
+    }
+
+    /// A reply, with what it was awaited for; `None` for one that is neither awaited nor whole.
+    fn handle_reply(&mut self, now: Timestamp, id: &SurbId, opened: Option<(InFlight, Reply)>) {
         let Some((flight, reply)) = opened else {
             self.counters.bad_replies += 1;
             return;
@@ -307,7 +325,7 @@ impl Core {
             return;
         }
         self.counters.replies += 1;
-        self.suspicion.handle_returned(now, &id);
+        self.suspicion.handle_returned(now, id);
         if let Err(error) = self.handle_answer(now, &flight.purpose, &flight.document, flight.mailbox, reply.answer) {
             // The disk or the database: the box is asked for or sent again later.
             tracing::error!(%error, "a reply could not be kept");

@@ -2,8 +2,9 @@
 
 use super::{
     Core, CoreError, IN_FLIGHT_MAX,
-    build::{BuildJob, Built, Slot, puzzle_of},
-    types::{InFlight, Prepared, Purpose},
+    build::{BuildJob, Built, Made, Path, Slot, puzzle_of},
+    transport::Departure,
+    types::{Flight, InFlight, Prepared, Purpose},
 };
 use crate::{arq::Pace, store::streams::StreamKind};
 use veilpost_packet::{
@@ -11,11 +12,11 @@ use veilpost_packet::{
     exchange::{Exchange, Way},
     frame::{Flags, Frame, FrameKind},
     ids::{BoxId, NodeId, SurbId},
-    random,
+    random::{self, EngineRng},
     sphinx::Hop,
     time::Timestamp,
 };
-use veilpost_pki::{Params, topology};
+use veilpost_pki::{Document, Params, topology};
 
 impl Core {
     /// The next packet to build. The shell runs it on a worker and hands the result to [`Core::handle_built`].
@@ -41,34 +42,15 @@ impl Core {
             Some(id) => id,
             None => random::pick(&mut self.rng, &document.mailboxes)?.id,
         };
+        let path = self.path(&document, &mailbox)?;
         let connection = self.connection.as_ref()?;
-        let session = Hop { address: connection.address.0, key: connection.secret.public() };
-        let route = topology::forward_route(&mut self.rng, &document, &self.middle, &connection.entry, &mailbox)?;
-        let surb_route = topology::reply_route(&mut self.rng, &document, &self.middle, &connection.entry, session)?;
-        let surb_id = loop {
-            if let Some(id) = SurbId::new(random::bytes(&mut self.rng)) {
-                break id;
-            }
-        };
         self.jobs += 1;
         let job = BuildJob {
             number: self.jobs,
             session: connection.number,
             epoch: document.epoch,
             document: document.hash(),
-            exchange: Exchange {
-                there: Way {
-                    secret: random::bytes(&mut self.rng),
-                    hops: route.to_vec(),
-                    delays: topology::delays(&mut self.rng, &document).to_vec(),
-                },
-                surb_id,
-                back: Way {
-                    secret: random::bytes(&mut self.rng),
-                    hops: surb_route.to_vec(),
-                    delays: topology::delays(&mut self.rng, &document).to_vec(),
-                },
-            },
+            path,
             mailbox,
             puzzle: puzzle_of(&document, &command, &mailbox),
             command,
@@ -76,6 +58,25 @@ impl Core {
         self.preparing.extend(purpose.preparing());
         self.connection.as_mut()?.building.insert(job.number, purpose);
         Some(job)
+    }
+
+    /// The way there and back: a fresh route, or none.
+    fn path(&mut self, document: &Document, mailbox: &NodeId) -> Option<Path> {
+        let connection = self.connection.as_ref()?;
+        if connection.transport.is_direct() {
+            return Some(Path::Direct(fresh_id(&mut self.rng)));
+        }
+        let session = Hop { address: connection.address.0, key: connection.secret.public() };
+        let there = topology::forward_route(&mut self.rng, document, &self.middle, &connection.entry, mailbox)?;
+        let back = topology::reply_route(&mut self.rng, document, &self.middle, &connection.entry, session)?;
+        let surb_id = fresh_id(&mut self.rng);
+        let mut way = |hops: Vec<Hop>| Way {
+            secret: random::bytes(&mut self.rng),
+            hops,
+            delays: topology::delays(&mut self.rng, document).to_vec(),
+        };
+        let (there, back) = (way(there.to_vec()), way(back.to_vec()));
+        Some(Path::Mixes(Box::new(Exchange { there, surb_id, back })))
     }
 
     /// The box that a job writes, and whether it is a decoy: what a simulation compares an observer's guesses with.
@@ -103,8 +104,8 @@ impl Core {
         }
     }
 
-    /// The frame of the next tick that is due.
-    pub fn poll_frame(&mut self, now: Timestamp) -> Option<Frame> {
+    /// What the next tick that is due sends.
+    pub fn poll_departure(&mut self, now: Timestamp) -> Option<Departure> {
         self.notice_time(now);
         self.forget_stale(now);
         loop {
@@ -116,18 +117,16 @@ impl Core {
             if tick == crate::traffic::Tick::Loop
                 && let Some(want) = self.next_want(now, &params)
             {
-                return Some(want.to_frame());
+                return Some(Departure::Entry(want.to_frame()));
             }
             let connection = self.connection.as_mut()?;
             let Some(prepared) = connection.ready.take(tick) else {
                 self.counters.unready_ticks += 1;
                 continue;
             };
-            let epoch = prepared.built.epoch;
-            if let Some(packet) = self.handle_sending(now, prepared, &params) {
+            if let Some(departure) = self.handle_sending(now, prepared, &params) {
                 self.counters.sent += 1;
-                let frame = Frame::new(FrameKind::Packet, Flags::for_epoch(epoch), packet.as_bytes());
-                return Some(frame.expect("a packet fills a frame's body exactly"));
+                return Some(departure);
             }
         }
     }
@@ -142,14 +141,9 @@ impl Core {
         }
     }
 
-    fn handle_sending(
-        &mut self,
-        now: Timestamp,
-        prepared: Prepared,
-        params: &Params,
-    ) -> Option<veilpost_packet::sphinx::Packet> {
+    fn handle_sending(&mut self, now: Timestamp, prepared: Prepared, params: &Params) -> Option<Departure> {
         let Prepared { purpose, built } = prepared;
-        let (packet, recovery) = built.result.inspect_err(|error| tracing::error!(%error, "packet")).ok()?;
+        let made = built.result.inspect_err(|error| tracing::error!(%error, "packet")).ok()?;
         if let Err(error) = self.handle_sent(now, &purpose, Pace(params.hurry)) {
             // A packet leaves only after its commit. A tick without a frame is seen; a disk that fails is worse.
             tracing::error!(%error, "nothing is sent, as the disk does not keep what was sent");
@@ -159,11 +153,31 @@ impl Core {
             let oldest = self.in_flight.iter().min_by_key(|(_, flight)| flight.sent).map(|(id, _)| *id);
             oldest.map(|id| self.in_flight.remove(&id));
         }
-        self.suspicion.handle_sent(now, built.surb_id, &built.nodes);
+        let (departure, recovery) = match made {
+            Made::Packet(packet, recovery) => {
+                self.suspicion.handle_sent(now, built.surb_id, &built.nodes);
+                let frame = Frame::new(FrameKind::Packet, Flags::for_epoch(built.epoch), packet.as_bytes());
+                (Some(Departure::Entry(frame.expect("a packet fills a frame's body exactly"))), Some(recovery))
+            }
+            // No entry is on its way that could be to blame for what does not come back.
+            Made::Command(frame) => {
+                let flight = Flight { id: built.surb_id, mailbox: &built.mailbox, document: built.document };
+                (self.direct(&flight, frame).map(Departure::Mailbox), None)
+            }
+        };
         self.in_flight.insert(
             built.surb_id,
             InFlight { purpose, mailbox: built.mailbox, document: built.document, recovery, sent: now },
         );
-        Some(packet)
+        departure
+    }
+}
+
+/// The name by which an answer is known.
+fn fresh_id(rng: &mut EngineRng) -> SurbId {
+    loop {
+        if let Some(id) = SurbId::new(random::bytes(rng)) {
+            return id;
+        }
     }
 }

@@ -85,6 +85,7 @@ impl Core {
         self.connection = Some(Connection {
             number: self.connections,
             profile: self.profile,
+            transport: self.transport,
             entry: NodeId([0; 32]),
             address,
             secret,

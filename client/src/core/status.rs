@@ -41,6 +41,7 @@ impl Core {
         if recently(self.clock_slow) {
             warnings.push("this computer's clock is slow: set it right, or messages will not be found".to_owned());
         }
+        warnings.extend(self.transport_warning());
         warnings.extend(self.clock_warning(now));
         warnings.extend(self.entry_warning(now));
         warnings.extend(self.audit_warnings(now)?);
@@ -65,6 +66,7 @@ impl Core {
             epoch: self.document.as_ref().map(|document| document.epoch.0),
             profile: self.profile_in_use(),
             next_profile: self.next_profile(),
+            transport: self.transport_in_use(),
             queued: messages::queued(self.store.connection())?,
             warnings,
         })

@@ -74,7 +74,7 @@ fn a_message_to_someone_who_has_not_answered_is_refused_and_changes_nothing() {
 fn without_document_or_connection_nothing_is_built_or_sent_and_no_wake_up_is_in_the_past() {
     let mut core = core();
     core.handle_timers(NOW);
-    assert!(core.poll_job(NOW).is_none() && core.poll_frame(NOW).is_none());
+    assert!(core.poll_job(NOW).is_none() && core.poll_departure(NOW).is_none());
     assert!(core.next_wake(NOW) > NOW);
 }
 

@@ -6,11 +6,12 @@ use crate::{
     signal::SignalError,
     store::{StoreError, contacts::Contact, outbox::OutboxId, streams::FetchKey},
     traffic::{Clocks, Ready},
+    transport::Transport,
 };
 use std::{collections::BTreeMap, sync::Arc};
 use veilpost_packet::{
     frame::{Hello, RecordJoiner},
-    ids::{BoxId, DocumentHash, NetworkId, NodeId, SessionAddress},
+    ids::{BoxId, DocumentHash, NetworkId, NodeId, SessionAddress, SurbId},
     primitives::Secret32,
     profile::Profile,
     puzzle::{Puzzle, SESSION_EFFORT_MAX, SessionAsk},
@@ -59,6 +60,9 @@ pub enum CoreError {
     /// The same contact again.
     #[error("you have this contact already: {0}")]
     KnownContact(String),
+    /// The network lacks what the transport needs.
+    #[error("{0}")]
+    NoOnions(String),
     /// A fault of ours.
     #[error("internal fault: {0}; please report it")]
     Bug(&'static str),
@@ -100,6 +104,8 @@ pub struct Status {
     pub profile: Profile,
     /// What the person has chosen for the next connection, if that is another.
     pub next_profile: Option<Profile>,
+    /// The way to the network.
+    pub transport: Transport,
     /// Own messages that are on no mailbox yet.
     pub queued: u64,
     /// In words.
@@ -129,6 +135,7 @@ pub(super) struct Connection {
     pub(super) number: u64,
     /// What the entry was told.
     pub(super) profile: Profile,
+    pub(super) transport: Transport,
     pub(super) entry: NodeId,
     pub(super) address: SessionAddress,
     pub(super) secret: Arc<SphinxSecret>,
@@ -181,8 +188,16 @@ pub(super) struct InFlight {
     pub(super) purpose: Purpose,
     pub(super) mailbox: NodeId,
     pub(super) document: DocumentHash,
-    pub(super) recovery: SurbRecovery,
+    /// Opens the reply; `None` for a command that went without mixes.
+    pub(super) recovery: Option<SurbRecovery>,
     pub(super) sent: Timestamp,
+}
+
+/// Where a command that is about to leave goes.
+pub(super) struct Flight<'a> {
+    pub(super) id: SurbId,
+    pub(super) mailbox: &'a NodeId,
+    pub(super) document: DocumentHash,
 }
 
 /// Counters for `status` and tests; nothing in them names anyone.

@@ -2,7 +2,7 @@
 
 use super::{Runtime, unreachable};
 use crate::{
-    api::types::{Contact, Event, Invitation, Message, MessageState, Safety, Sent, Status},
+    api::types::{Contact, Event, Invitation, Message, MessageState, Safety, Sent, Status, Transports},
     core::{self, Answer, CoreError},
     handle::{Command, FileBytes, Refusal, RefusalCode, Reply},
     invitation::LinkError,
@@ -11,6 +11,7 @@ use crate::{
         StoreError, contacts, files,
         messages::{self, Direction, MessageId},
     },
+    transport::Transport,
 };
 use veilpost_packet::time::Timestamp;
 
@@ -44,6 +45,8 @@ impl Runtime {
                 let set = self.core.set_profile(profile.into());
                 reply.send(set.map(|()| self.core.offers().into()).map_err(|error| refusal(&error)));
             }
+            Command::Transport { reply } => reply.send(Ok(self.transports())),
+            Command::SetTransport { transport, reply } => reply.send(self.set_transport(transport.into())),
             Command::Contacts { reply } => {
                 let all = self.core.contacts().map(|all| all.iter().map(Contact::from).collect());
                 reply.send(all.map_err(|error| refusal(&error)));
@@ -73,17 +76,37 @@ impl Runtime {
         let status = self.core.status(now).map_err(|error| refusal(&error))?;
         let mut warnings = status.warnings;
         if self.failures > 0 {
-            warnings.push(unreachable().message);
+            warnings.push(unreachable(self.core.transport(), &self.why).message);
+        }
+        if let Some(why) = self.direct.problem().filter(|_| status.transport.is_direct()) {
+            warnings.push(format!("a mailbox was not reached by tor and is tried again: {why}"));
         }
         Ok(Status {
             connected: status.connected,
             epoch: status.epoch,
-            transport: "mixnet".into(),
+            transport: status.transport.name().into(),
             profile: status.profile.into(),
             next_profile: status.next_profile.map(Into::into),
             queued: status.queued,
             warnings,
         })
+    }
+
+    fn transports(&self) -> Transports {
+        Transports::new(self.core.transport_in_use(), self.core.document().map(|document| &document.params))
+    }
+
+    /// Refuses what cannot be before anything is changed. The connection of another transport ends at once.
+    fn set_transport(&mut self, transport: Transport) -> Result<Transports, Refusal> {
+        let cannot = |error: &dyn std::fmt::Display| Refusal::new(RefusalCode::NoTransport, error.to_string());
+        self.onions.check(transport).map_err(|error| cannot(&error))?;
+        let known = self.core.document().is_some() || self.network.entries.iter().any(|entry| entry.onion.is_some());
+        if transport.needs_tor() && !known {
+            return Err(cannot(&"no entry of this network has an onion service"));
+        }
+        self.core.set_transport(transport).map_err(|error| refusal(&error))?;
+        (self.failures, self.why) = (0, String::new());
+        Ok(self.transports())
     }
 
     fn safety(&self, name: &str) -> Result<Safety, CoreError> {
@@ -205,6 +228,7 @@ pub(super) fn refusal(error: &CoreError) -> Refusal {
         }
         CoreError::InvitationUsed => RefusalCode::LinkUsed,
         CoreError::InvitationGone => RefusalCode::LinkExpired,
+        CoreError::NoOnions(_) => RefusalCode::NoTransport,
         CoreError::TooLong | CoreError::FileTooLarge => RefusalCode::TooLarge,
         _ => RefusalCode::Internal,
     };

@@ -1,11 +1,11 @@
 //! The task that holds the link to the entry: dials, says hello, reads frames, dials again.
 
-use super::Input;
+use super::{Input, tor::Onions};
 use crate::core::Session;
 use rand::Rng as _;
 use std::{net::SocketAddr, time::Duration};
 use tokio::sync::{mpsc, oneshot};
-use veilpost_link::{Endpoint, FrameSender, Limits, Link};
+use veilpost_link::{Endpoint, FrameSender, Limits, Link, StreamDialer};
 use veilpost_packet::{
     frame::{FrameKind, Hello},
     geometry::PUZZLE,
@@ -23,13 +23,37 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 /// Puzzles that are solved for one session: the entry may fill while one is.
 const PUZZLES: usize = 3;
 
+/// TLS and the entry's hello over Tor: a circuit may be slow.
+const HANDSHAKE_OVER_TOR: Duration = Duration::from_secs(30);
+
 /// Where to dial, and as whom.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub entry: NodeId,
-    pub address: SocketAddr,
+    pub to: Address,
     pub key: LinkKey,
     pub session: Session,
+}
+
+/// Where an entry is reached. Which of both is the transport's choice, and there is no way from one to the other.
+#[derive(Debug)]
+pub(super) enum Address {
+    Direct(SocketAddr),
+    Onion(String, Onions),
+}
+
+/// What keeps a link alive beside its halves.
+enum Socket {
+    Quic(Endpoint),
+    Stream { _dialer: StreamDialer },
+}
+
+impl Socket {
+    async fn close(self) {
+        if let Self::Quic(endpoint) = self {
+            endpoint.close(Duration::from_secs(1)).await;
+        }
+    }
 }
 
 /// Runs until the core is gone.
@@ -41,20 +65,25 @@ pub(super) async fn run(core: mpsc::Sender<Input>) {
             return;
         }
         let Ok(plan) = plan.await else { return };
-        if let Some(mut plan) = plan
-            && let Some((endpoint, link)) = dial(&mut plan).await
-        {
+        let Some(mut plan) = plan else {
+            tokio::time::sleep(wait).await;
+            continue;
+        };
+        let dialed = dial(&mut plan).await;
+        if let Ok((socket, link)) = dialed {
             wait = BACKOFF.0;
             let Link { sender, receiver, .. } = link;
             if core.send(Input::Connected(plan.session.clone(), plan.entry, sender)).await.is_err() {
                 return;
             }
             let gone = read(&plan, receiver, &core).await;
-            endpoint.close(Duration::from_secs(1)).await;
+            socket.close().await;
             if gone || core.send(Input::Disconnected).await.is_err() {
                 return;
             }
-        } else if core.send(Input::Unreachable).await.is_err() {
+        } else if let Err(why) = dialed
+            && core.send(Input::Unreachable(why)).await.is_err()
+        {
             return;
         }
         let jitter = rand::rng().random_range(0.0..0.5);
@@ -64,17 +93,17 @@ pub(super) async fn run(core: mpsc::Sender<Input>) {
 }
 
 /// Dials, and once more with the solution each time that the entry asks for a puzzle.
-async fn dial(plan: &mut Plan) -> Option<(Endpoint, Link)> {
+async fn dial(plan: &mut Plan) -> Result<(Socket, Link), String> {
     for _ in 0..=PUZZLES {
-        let (endpoint, link) = dial_once(plan).await?;
+        let (socket, link) = dial_once(plan).await.inspect_err(|why| tracing::info!(%why, "no link to the entry"))?;
         let asked = Hello::decode(link.hello.body()).ok().and_then(|hello| SessionAsk::from_room(&hello.puzzle));
-        let Some(asked) = asked else { return Some((endpoint, link)) };
+        let Some(asked) = asked else { return Ok((socket, link)) };
         drop(link);
-        endpoint.close(Duration::from_secs(1)).await;
-        plan.session.hello.puzzle = solve(plan, asked).await?;
+        socket.close().await;
+        plan.session.hello.puzzle =
+            solve(plan, asked).await.ok_or("the entry asks for more work than a session is worth")?;
     }
-    tracing::info!("the entry asks for one puzzle after the other");
-    None
+    Err("the entry asks for one puzzle after the other".into())
 }
 
 /// Solves on a thread that may block.
@@ -87,17 +116,23 @@ async fn solve(plan: &Plan, asked: SessionAsk) -> Option<[u8; PUZZLE]> {
     tokio::task::spawn_blocking(move || puzzle.solve()).await.ok().flatten()
 }
 
-/// A fresh endpoint has a fresh throwaway key and port: two sessions of one client have nothing in common but its address.
-async fn dial_once(plan: &Plan) -> Option<(Endpoint, Link)> {
-    let endpoint = Endpoint::anonymous_dialer(Limits::default())
-        .inspect_err(|error| tracing::warn!(%error, "no socket for the link to the entry"))
-        .ok()?;
-    let dialed = endpoint.dial(plan.address, &plan.key, plan.session.hello.to_frame()).await;
-    match dialed {
-        Ok(link) => Some((endpoint, link)),
-        Err(error) => {
-            tracing::info!(%error, "the entry cannot be reached");
-            None
+/// A fresh endpoint has a fresh throwaway key and port: two sessions of one client have nothing in common but its address. Over Tor they
+/// do not have that either: each has a circuit of its own.
+async fn dial_once(plan: &Plan) -> Result<(Socket, Link), String> {
+    let hello = plan.session.hello.to_frame();
+    match &plan.to {
+        Address::Direct(address) => {
+            let endpoint =
+                Endpoint::anonymous_dialer(Limits::default()).map_err(|error| format!("no socket: {error}"))?;
+            let link = endpoint.dial(*address, &plan.key, hello).await.map_err(|error| error.to_string())?;
+            Ok((Socket::Quic(endpoint), link))
+        }
+        Address::Onion(onion, onions) => {
+            let stream = onions.connect(onion).await.map_err(|error| error.to_string())?;
+            let dialer = StreamDialer::new(Limits { handshake: HANDSHAKE_OVER_TOR, ..Limits::default() });
+            let link = dialer.dial(stream, &plan.key, hello).await;
+            let link = link.map_err(|error| format!("behind the onion service is not the entry ({error})"))?;
+            Ok((Socket::Stream { _dialer: dialer }, link))
         }
     }
 }
@@ -155,7 +190,7 @@ mod tests {
         let hello = Hello::client(SessionAddress([7; 32]), DocumentHash::default());
         let unwrapping = Arc::new(SphinxSecret::from_seed([2; 32]));
         let session = Session { hello, secret: unwrapping, network: NETWORK, number: 1 };
-        Plan { entry: ENTRY, address, key: secret().public(), session }
+        Plan { entry: ENTRY, to: Address::Direct(address), key: secret().public(), session }
     }
 
     /// An entry that asks `asks` in turn of who comes without the solution of what it asked before; how many came.
@@ -184,7 +219,7 @@ mod tests {
         let serving = tokio::spawn(entry(endpoint.clone(), asks));
         let got = dial(&mut plan).await;
         endpoint.close(Duration::from_millis(200)).await;
-        (got.is_some(), serving.await.unwrap())
+        (got.is_ok(), serving.await.unwrap())
     }
 
     #[tokio::test]

@@ -11,21 +11,26 @@
 
 mod answers;
 mod clock;
+mod direct;
 mod link;
+mod tor;
 
 use crate::{
-    core::{BuildJob, Built, Core, CoreError, Session},
+    core::{BuildJob, Built, Core, CoreError, Departure, Session},
     handle::{Command, CoreEnd, CoreFuture, Refusal, RefusalCode},
     store::{Store, meta},
+    transport::Transport,
 };
 use answers::{Waiting, refusal};
 use clock::Clock;
+use direct::Direct;
 use rand::TryRngCore as _;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::sync::{mpsc, oneshot};
+use tor::Onions;
 use veilpost_packet::{
     frame::Frame,
-    ids::NodeId,
+    ids::{NodeId, SurbId},
     random::{EngineRng, pick, seeded},
     sphinx::Unwrapped,
     time::Timestamp,
@@ -46,9 +51,12 @@ enum Input {
     NeedPlan(oneshot::Sender<Option<link::Plan>>),
     Connected(Session, NodeId, link::Sender),
     Disconnected,
-    Unreachable,
+    /// With the reason, in words.
+    Unreachable(String),
     Frame(Frame),
     Delivered(Unwrapped),
+    /// What a mailbox answered over its onion service.
+    Replied(SurbId, Frame),
     Built(Built),
 }
 
@@ -73,6 +81,10 @@ struct Runtime {
     slow_jobs: std::sync::mpsc::SyncSender<BuildJob>,
     sender: Option<link::Sender>,
     failures: u32,
+    /// Why the last try to reach an entry failed.
+    why: String,
+    onions: Onions,
+    direct: Direct,
     /// The entry that was dialed last.
     dialed: Option<NodeId>,
     waiting: BTreeMap<u64, Waiting>,
@@ -90,6 +102,8 @@ impl Runtime {
         let core = Core::new(clock.now().0, store, authorities, os_rng()?)?;
         let (send, inputs) = mpsc::channel(INPUTS);
         let (jobs, slow_jobs) = (start_builder(send.clone())?, start_builder(send.clone())?);
+        let onions = Onions::new(&core.store().folder().unwrap_or_default(), network.tor.clone());
+        let direct = Direct::new(onions.clone(), send.clone());
         tokio::spawn(link::run(send));
         Ok(Self {
             core,
@@ -102,6 +116,9 @@ impl Runtime {
             slow_jobs,
             sender: None,
             failures: 0,
+            why: String::new(),
+            onions,
+            direct,
             dialed: None,
             waiting: BTreeMap::new(),
             tickets: 0,
@@ -158,7 +175,8 @@ impl Runtime {
                 self.sender = None;
                 self.core.handle_disconnected();
             }
-            Input::Unreachable => {
+            Input::Unreachable(why) => {
+                self.why = why;
                 self.failures = self.failures.saturating_add(1);
                 self.core.handle_disconnected();
                 if let Some(entry) = self.dialed {
@@ -171,6 +189,7 @@ impl Runtime {
                     self.hang_up();
                 }
             }
+            Input::Replied(id, frame) => self.core.handle_replied(now, &id, &frame),
             Input::Delivered(unwrapped) => self.core.handle_delivered(now, unwrapped),
             Input::Built(built) => self.core.handle_built(built),
         }
@@ -185,7 +204,10 @@ impl Runtime {
 
     /// The guard, or the backup when the guard was out of reach some times in a row; before the first document any entry of
     /// the network file. Never another one: whoever keeps guards from answering must not choose who is asked instead.
+    ///
+    /// Over Tor only entries with an onion service count; if none has one there is nothing to dial, and nothing is dialed.
     fn plan(&mut self) -> Option<link::Plan> {
+        let over_tor = self.core.transport().needs_tor();
         let known: Vec<BootstrapEntry> = match self.core.document() {
             Some(document) => document
                 .entries
@@ -197,14 +219,24 @@ impl Runtime {
                 .collect(),
             None => self.network.entries.clone(),
         };
+        let known: Vec<BootstrapEntry> = known.into_iter().filter(|entry| !over_tor || entry.onion.is_some()).collect();
+        if known.is_empty() {
+            self.failures = self.failures.saturating_add(1);
+            self.why = "no entry has an onion service".into();
+            return None;
+        }
         let guards: Vec<&BootstrapEntry> =
             self.core.guards().iter().filter_map(|guard| known.iter().find(|entry| entry.id == *guard)).collect();
         let turn = usize::try_from(self.failures / GUARD_TRIES).unwrap_or(0);
         let guard = guards.get(turn % guards.len().max(1)).copied();
         let entry = guard.or_else(|| pick(&mut self.rng, &known))?.clone();
         self.dialed = Some(entry.id);
+        let to = match entry.onion.filter(|_| over_tor) {
+            Some(onion) => link::Address::Onion(onion, self.onions.clone()),
+            None => link::Address::Direct(entry.address),
+        };
         let session = self.core.new_session();
-        Some(link::Plan { entry: entry.id, address: entry.address, key: entry.link_key, session })
+        Some(link::Plan { entry: entry.id, to, key: entry.link_key, session })
     }
 
     /// All that the engine has to say.
@@ -212,7 +244,7 @@ impl Runtime {
         let now = self.now();
         self.core.handle_timers(now);
         if self.sender.is_some() && self.core.must_connect_elsewhere() {
-            tracing::info!("this entry is not to be used any more; connecting to another one");
+            tracing::info!("this connection is not to be used any more; connecting anew");
             self.hang_up();
         }
         while let Some(job) = self.core.poll_job(now) {
@@ -223,8 +255,14 @@ impl Runtime {
                 break;
             }
         }
-        while let Some(frame) = self.core.poll_frame(now) {
-            let sent = self.sender.as_ref().is_some_and(|sender| sender.try_send(frame).is_ok());
+        while let Some(departure) = self.core.poll_departure(now) {
+            let sent = match departure {
+                Departure::Entry(frame) => self.sender.as_ref().is_some_and(|sender| sender.try_send(frame).is_ok()),
+                Departure::Mailbox(command) => {
+                    self.direct.send(command);
+                    true
+                }
+            };
             if !sent {
                 self.hang_up();
             }
@@ -256,8 +294,11 @@ fn start_builder(results: mpsc::Sender<Input>) -> Result<std::sync::mpsc::SyncSe
 }
 
 /// A refusal for everything that needs the network while it is not there.
-fn unreachable() -> Refusal {
-    let message = "no entry of the network answers; check this computer's connection. Nothing is lost: what is queued \
-                   leaves when an entry answers";
+fn unreachable(transport: Transport, why: &str) -> Refusal {
+    let what = match transport {
+        Transport::Mixnet => "no entry of the network answers; check this computer's connection".to_owned(),
+        _ => format!("no entry of the network is reached by {}: {why}. No other way is tried", transport.name()),
+    };
+    let message = format!("{what}. Nothing is lost: what is queued leaves when an entry answers");
     Refusal::new(RefusalCode::NetworkUnreachable, message)
 }

@@ -1,6 +1,7 @@
 //! Single values under a name: settings, counters, the network file.
 
 use super::StoreError;
+use crate::transport::Transport;
 use rusqlite::{Connection, OptionalExtension as _};
 use veilpost_packet::profile::Profile;
 
@@ -26,6 +27,27 @@ pub fn profile(connection: &Connection) -> Result<Profile, StoreError> {
 /// The database's.
 pub fn set_profile(connection: &Connection, profile: Profile) -> Result<(), StoreError> {
     set(connection, PROFILE, profile.name().as_bytes())
+}
+
+/// Which way to the network the person chose: the transport's name.
+const TRANSPORT: &str = "transport";
+
+/// The transport that the person chose; through the mixes if none was chosen.
+///
+/// # Errors
+/// The database's; [`StoreError::InvalidRow`] for a transport that this version does not know: another one must not take its place.
+pub fn transport(connection: &Connection) -> Result<Transport, StoreError> {
+    let Some(name) = get(connection, TRANSPORT)? else { return Ok(Transport::default()) };
+    let known = std::str::from_utf8(&name).ok().and_then(Transport::from_name);
+    known.ok_or(StoreError::InvalidRow("transport"))
+}
+
+/// Keeps the transport that the person chose.
+///
+/// # Errors
+/// The database's.
+pub fn set_transport(connection: &Connection, transport: Transport) -> Result<(), StoreError> {
+    set(connection, TRANSPORT, transport.name().as_bytes())
 }
 
 /// The value of `key`, if it was ever set.

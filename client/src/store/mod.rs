@@ -52,7 +52,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::{
     fs,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 use veilpost_packet::random::EngineRng;
 use zeroize::Zeroizing;
@@ -119,6 +119,12 @@ impl Store {
         let mut connection = Connection::open_in_memory()?;
         prepare(&mut connection)?;
         Ok(Self { connection, _lock: None })
+    }
+
+    /// The folder that it lies in; `None` in memory.
+    pub fn folder(&self) -> Option<PathBuf> {
+        let path = self.connection.path().filter(|path| !path.is_empty())?;
+        Path::new(path).parent().map(Path::to_path_buf)
     }
 
     /// Which kind of key the store in `dir` was made with.

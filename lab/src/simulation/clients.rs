@@ -5,7 +5,7 @@ use rand::Rng as _;
 use std::time::Duration;
 use veilpost_client::{
     content::Uuid,
-    core::{Answer, Core, Event},
+    core::{Answer, Core, Departure, Event},
     signal,
     store::{Store, contacts::ContactState, messages},
 };
@@ -285,7 +285,13 @@ impl Simulation {
             }
             core.handle_built(self.setup.packets.run(job));
         }
-        let frames: Vec<_> = std::iter::from_fn(|| core.poll_frame(local)).collect();
+        let departures = std::iter::from_fn(|| core.poll_departure(local));
+        // Nobody in here goes another way than through the mixes.
+        let frames = departures.filter_map(|departure| match departure {
+            Departure::Entry(frame) => Some(frame),
+            Departure::Mailbox(_) => None,
+        });
+        let frames: Vec<_> = frames.collect();
         let wake = core.next_wake(local);
         let wake = if wake == Timestamp::FAR_FUTURE { wake } else { wake + client.behind };
         let dial = if client.link.is_none() && client.online { client.dial_at } else { Timestamp::FAR_FUTURE };

@@ -57,17 +57,16 @@ async fn serve(arrival: Arrival, shared: Arc<Shared>, numbers: Arc<AtomicU64>) {
         let _ = checking.core.send(Input::Direct(number, Box::new(arrived), answer.0));
         Ok(())
     });
-    match told.await {
-        Ok(Ok(())) => {}
-        Ok(Err(reason)) => return drop(shared.metrics.dropped(reason).inc()),
-        Err(_) => return,
+    let Ok(told) = told.await else { return };
+    if let Err(reason) = told {
+        shared.metrics.dropped(reason).inc();
+        return;
     }
     let Ok(Ok(plaintext)) = timeout(ANSWER, answer.1).await else { return };
     let Ok(reply) = Reply::to_frame(&plaintext) else { return };
     if sender.try_send(reply).is_ok() {
         shared.metrics.replies.inc();
-        sender.close();
-        // The client closes when it has it.
+        // The client closes when it has it. Closed from here, the circuit could end before its last cells are through.
         let _ = timeout(CLOSE, receiver.recv()).await;
     }
 }

@@ -1,6 +1,7 @@
 //! `veilpost-demo`: the main job from beginning to end, told as it happens.
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods, reason = "a command-line tool")]
 
+use clap::Parser;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::{
@@ -8,7 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use veilpost_client::transport::Transport;
 use veilpost_tests::{
+    namespace,
     person::Person,
     testnet::{FAST, Kind, Result, Shape, Testnet},
 };
@@ -21,8 +24,18 @@ const UNDER_WAY: Duration = Duration::from_secs(8);
 /// Size of the file that is sent.
 const FILE: usize = 100 * 1024;
 
+/// Shows the main job from beginning to end on a network of real processes on this computer.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The same over a private Tor network: Alice by `mixnet-over-tor`, Bob by `tor`. Needs Debian's `tor`, and the right to make a
+    /// network namespace.
+    #[arg(long)]
+    tor: bool,
+}
+
 fn main() -> ExitCode {
-    match demo() {
+    match demo(Arguments::parse().tor) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("veilpost-demo: {error}");
@@ -41,9 +54,12 @@ impl Story {
     }
 }
 
-fn demo() -> Result<()> {
+fn demo(tor: bool) -> Result<()> {
+    if tor {
+        namespace::enter()?;
+    }
     let folder = tempfile::Builder::new().prefix("veilpost-demo-").tempdir()?;
-    let shape = Shape { fast: true, ..Shape::default() };
+    let shape = Shape { fast: true, tor, ..Shape::default() };
     println!("A network of real processes on loopback, its clocks {FAST} times faster than a real one's.\n");
     let story = Story { started: Instant::now() };
     let network = Testnet::up(&folder.path().join("net"), &shape)?;
@@ -63,12 +79,24 @@ fn tell(story: &Story, folder: &std::path::Path, network: &Testnet) -> Result<()
         count(Kind::Entry),
         count(Kind::Mailbox)
     ));
-    let mut alice = Person::init(folder, "Alice", &network.network_file())?;
-    let mut bob = Person::init(folder, "Bob", &network.network_file())?;
+    let transports = match network.tor() {
+        None => [Transport::Mixnet; 2],
+        Some(_) => {
+            network.wait_onions(STEP)?;
+            story.tell(
+                "under it a Tor network of 3 authorities and 3 relays; entries and mailboxes have onion services",
+            );
+            [Transport::MixnetOverTor, Transport::Tor]
+        }
+    };
+    let mut alice = Person::init_by(folder, "Alice", &network.network_file(), transports[0])?;
+    let mut bob = Person::init_by(folder, "Bob", &network.network_file(), transports[1])?;
     for person in [&mut alice, &mut bob] {
         person.start()?;
         person.wait_connected(STEP)?;
-        story.tell(&format!("{} has an account and is connected to an entry; cover traffic runs", person.name()));
+        let status = person.json(&["status"])?;
+        let transport = status.first().and_then(|line| line["transport"].as_str()).unwrap_or_default();
+        story.tell(&format!("{} has an account and is connected by {transport}; cover traffic runs", person.name()));
     }
     let link = alice.invite("Bob")?;
     story.tell("Alice makes an invitation and gives Bob the link over a channel they trust:");
@@ -161,13 +189,19 @@ fn what_relays_saw(network: &Testnet) -> Result<()> {
                 (
                     network.metric(&node.name, "veilpost_mixnode_packets_in_total")?,
                     out,
-                    format!("addresses of {sessions:.0} client(s) that send at one rate whether they write or not"),
+                    match network.tor() {
+                        None => format!(
+                            "addresses of {sessions:.0} client(s) that send at one rate whether they write or not"
+                        ),
+                        Some(_) => format!("{sessions:.0} client(s) behind Tor, without addresses"),
+                    },
                 )
             }
             Kind::Mailbox => {
                 let boxes = network.metric(&node.name, "veilpost_mailbox_boxes")?;
                 (
-                    network.metric(&node.name, "veilpost_mailbox_packets_in_total")?,
+                    network.metric(&node.name, "veilpost_mailbox_packets_in_total")?
+                        + network.metric(&node.name, "veilpost_mailbox_commands_in_total")?,
                     network.metric(&node.name, "veilpost_mailbox_replies_total")?,
                     format!("{boxes:.0} sealed boxes, decoys among them, with unrelated ids; nobody's address"),
                 )

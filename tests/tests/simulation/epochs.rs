@@ -121,7 +121,7 @@ fn a_client_that_was_away_for_longer_than_its_documents_are_good_comes_back() {
     simulation.connect(1);
     let later = now + SECOND;
     simulation.client(1).handle_timers(later);
-    assert!(simulation.client(1).poll_frame(later).is_none());
+    assert!(simulation.client(1).poll_departure(later).is_none());
     assert!(simulation.client(1).next_wake(later) > later, "its clocks wait for a document that is good");
     assert!(receives(&mut simulation, 1, 5) && receives(&mut simulation, 0, 1));
     let known = simulation.client(1).document().unwrap().epoch;

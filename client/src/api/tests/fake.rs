@@ -5,7 +5,7 @@
 
 use crate::api::types::{
     Contact, ContactState, Direction, Event, Invitation, Kind, Message, MessageState, Profile, ProfileCost, Profiles,
-    Refusal, RefusalCode, Safety, Sent, Status,
+    Refusal, RefusalCode, Safety, Sent, Status, Transport, Transports,
 };
 use crate::{
     handle::{Command, CoreEnd, CoreFuture, FileBytes},
@@ -41,6 +41,7 @@ struct Fake {
     messages: Vec<Message>,
     connected: bool,
     chosen: Profile,
+    transport: Transport,
 }
 
 impl Fake {
@@ -57,6 +58,7 @@ impl Fake {
             messages: vec![],
             connected: true,
             chosen: Profile::Standard,
+            transport: Transport::Mixnet,
         };
         fake.push("Bob", Direction::In, MessageState::Received, Kind::Text, "hello\u{1b}[2J", None);
         fake.push("Bob", Direction::In, MessageState::Received, Kind::File, "../photo.jpg", Some(PHOTO.len() as u64));
@@ -156,6 +158,10 @@ impl Fake {
         Profiles { profile: Profile::Standard, next_profile: self.next_profile(), costs }
     }
 
+    fn transports(&self) -> Transports {
+        Transports::new(self.transport.into(), Some(&veilpost_pki::Params::standard()))
+    }
+
     fn next_profile(&self) -> Option<Profile> {
         Some(self.chosen).filter(|chosen| *chosen != Profile::Standard)
     }
@@ -165,7 +171,7 @@ impl Fake {
             Command::Status { reply } => reply.send(Ok(Status {
                 connected: self.connected,
                 epoch: Some(7),
-                transport: "mixnet".into(),
+                transport: self.transport.name().into(),
                 profile: Profile::Standard,
                 next_profile: self.next_profile(),
                 queued: 0,
@@ -175,6 +181,15 @@ impl Fake {
             Command::SetProfile { profile, reply } => {
                 self.chosen = profile;
                 reply.send(Ok(self.profiles()));
+            }
+            Command::Transport { reply } => reply.send(Ok(self.transports())),
+            Command::SetTransport { transport: Transport::Tor, reply } => {
+                let without = "no entry of this network has an onion service";
+                reply.send(Err(Refusal::new(RefusalCode::NoTransport, without)));
+            }
+            Command::SetTransport { transport, reply } => {
+                self.transport = transport;
+                reply.send(Ok(self.transports()));
             }
             Command::Invite { reply, .. } => reply.send(Ok(Invitation { link: "a".repeat(60) })),
             Command::Accept { link, name, reply } => reply.send(self.accept(&link, name)),

@@ -26,7 +26,7 @@ fn run(core: &mut Core, from: Timestamp, time: Duration) -> Vec<Timestamp> {
         while let Some(job) = core.poll_job(now) {
             core.handle_built(job.run());
         }
-        while core.poll_frame(now).is_some() {
+        while core.poll_departure(now).is_some() {
             frames.push(now);
         }
         now = core.next_wake(now).max(now + Duration::from_millis(1));

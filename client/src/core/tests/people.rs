@@ -235,7 +235,7 @@ fn a_get_whose_answer_was_lost_with_the_link_is_asked_again_over_the_next_and_fo
             while let Some(job) = two.bob.poll_job(now) {
                 two.bob.handle_built(job.run());
             }
-            while two.bob.poll_frame(now).is_some() {}
+            while two.bob.poll_departure(now).is_some() {}
         }
         let under_way = |bob: &Core| bob.in_flight.values().any(|flight| matches!(flight.purpose, Purpose::Get(..)));
         assert!(under_way(&two.bob));
