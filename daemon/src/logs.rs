@@ -15,7 +15,7 @@ pub struct NotALevel {
 /// # Errors
 /// [`NotALevel`], in words for an operator.
 pub fn parse(text: &str) -> Result<EnvFilter, NotALevel> {
-    EnvFilter::try_new(text).map_err(|_| NotALevel { text: text.into() })
+    EnvFilter::try_new(format!("{},{text}", veilpost_onion::LOG)).map_err(|_| NotALevel { text: text.into() })
 }
 
 /// Starts logging. A second call changes nothing.

@@ -8,7 +8,7 @@ use crate::{
     service,
 };
 use arti_client::{
-    BootstrapBehavior, ErrorKind, HasKind as _, StreamPrefs, TorClient, config::BoolOrAuto, isolation::IsolationToken,
+    BootstrapBehavior, DataStream, ErrorKind, HasKind as _, StreamPrefs, TorClient, config::BoolOrAuto, isolation::IsolationToken,
 };
 use std::{
     fmt, fs,
@@ -20,6 +20,8 @@ use std::{
 use tokio::{sync::mpsc, time::timeout};
 use tor_rtcompat::{CompoundRuntime, PreferredRuntime, RuntimeSubstExt as _};
 
+/// A token's circuit may not have ended yet when it is used again; the token that takes its place never had one.
+const FRESH_TRIES: usize = 2;
 /// How long a process that has just ended may keep the folder.
 const LOCK: Duration = Duration::from_secs(5);
 
@@ -97,6 +99,7 @@ impl Tor {
     }
 
     fn why(&self, error: &arti_client::Error) -> TorError {
+        tracing::debug!(error = %chain(error), "an onion service was not reached");
         match error.kind() {
             ErrorKind::ClockSkew | ErrorKind::DirectoryExpired => TorError::Clock(error.to_string()),
             ErrorKind::OnionServiceNotFound => TorError::NoSuchService,
@@ -121,24 +124,23 @@ impl Tor {
             return Err(TorError::Address);
         }
         self.bootstrap().await?;
-        let circuit = self.circuits.take(address);
-        let (stream, circuit) =
-            timeout(CONNECT, self.over(circuit, address)).await.map_err(|_| TorError::Deadline)??;
+        let opened = timeout(CONNECT, self.open_stream(address)).await;
+        let (stream, circuit) = opened.map_err(|_| TorError::Deadline)??;
         Ok(OnionStream::new(stream, circuit))
     }
 
-    async fn over(&self, mut circuit: Circuit, address: &str) -> Result<(arti_client::DataStream, Circuit), TorError> {
-        loop {
-            let stream = self.dial(circuit.token(), address).await.map_err(|error| self.why(&error))?;
+    async fn open_stream(&self, address: &str) -> Result<(DataStream, Circuit), TorError> {
+        let mut circuit = self.circuits.take(address).await;
+        for _ in 0..FRESH_TRIES {
+            let stream = self.dial(circuit.isolation(), address).await.map_err(|error| self.why(&error))?;
             if circuit.opened(&stream) {
                 return Ok((stream, circuit));
             }
-            // The circuit before it had not ended yet: another token never had one.
-            circuit = Circuit::fresh(&self.circuits, address);
         }
+        Err(TorError::Deadline)
     }
 
-    async fn dial(&self, token: IsolationToken, address: &str) -> arti_client::Result<arti_client::DataStream> {
+    async fn dial(&self, token: IsolationToken, address: &str) -> arti_client::Result<DataStream> {
         let mut prefs = StreamPrefs::new();
         prefs.connect_to_onion_services(BoolOrAuto::Explicit(true)).set_isolation(token);
         self.client.connect_with_prefs((address, PORT), &prefs).await
@@ -162,6 +164,17 @@ impl fmt::Debug for Tor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tor(..)")
     }
+}
+
+/// An error and all that led to it; arti leaves out what would name a service.
+fn chain(error: &arti_client::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 fn refused(error: &arti_client::Error, folder: &Path) -> TorError {

@@ -1,23 +1,24 @@
 //! One circuit for each stream.
 //!
 //! arti keeps what it knows of a service, and an open circuit to it, for each *isolation token* and keeps them for two days. A token for
-//! every stream would fill the memory, and fetch the service's descriptor again each time. So tokens are used again, but only after their
-//! circuit has been ended; that it has is checked, not trusted.
+//! every stream would fill the memory, and fetch the service's descriptor again each time. So each service has a few tokens that are used
+//! in turn: again only after their circuit has been ended; that it has is checked, not trusted.
 
 use arti_client::{DataStream, isolation::IsolationToken};
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tor_proto::client::stream::{ClientDataStreamCtrl, ClientStreamCtrl as _};
 
-/// Tokens that wait for each service at most: more streams at one time than that have tokens that are used once.
-const TOKENS: usize = 32;
-/// Services that are remembered at most: beyond it their tokens are used once.
+/// Streams to one service at one time: more of them wait.
+pub(crate) const TOKENS: usize = 16;
+/// Services that are remembered: mailboxes and entries of a document. Beyond it all are forgotten, and their descriptors fetched again.
 const SERVICES: usize = 1_024;
 
-/// A token whose last circuit had this number.
+/// What a token is known by, and the number of its last circuit.
 #[derive(Debug)]
 struct Token {
     isolation: IsolationToken,
@@ -30,65 +31,70 @@ impl Token {
     }
 }
 
-/// Tokens that no stream uses now, by service, longest unused first.
+/// The tokens of one service, those that no stream uses now: longest unused first.
+struct Tokens {
+    places: Arc<Semaphore>,
+    free: Mutex<VecDeque<Token>>,
+}
+
+impl Tokens {
+    fn free(&self) -> MutexGuard<'_, VecDeque<Token>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The tokens of all services.
 #[derive(Default)]
 pub(crate) struct Circuits {
-    free: Mutex<BTreeMap<String, VecDeque<Token>>>,
+    services: Mutex<BTreeMap<String, Arc<Tokens>>>,
 }
 
 impl Circuits {
-    fn free(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, VecDeque<Token>>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A place for a stream to this service, as soon as one is free.
+    pub(crate) async fn take(&self, address: &str) -> Circuit {
+        let tokens = self.of(address);
+        // Nobody closes it.
+        let place = Arc::clone(&tokens.places).acquire_owned().await.ok();
+        let token = tokens.free().pop_front().unwrap_or_else(Token::new);
+        Circuit { tokens, token: Some(token), control: None, _place: place }
     }
 
-    /// A place for a stream to this service.
-    pub(crate) fn take(self: &Arc<Self>, address: &str) -> Circuit {
-        let token = self.free().get_mut(address).and_then(VecDeque::pop_front).unwrap_or_else(Token::new);
-        Circuit { home: Arc::clone(self), address: address.to_owned(), token: Some(token), control: None }
-    }
-
-    fn give_back(&self, address: &str, token: Token) {
-        let mut free = self.free();
-        if free.len() >= SERVICES && !free.contains_key(address) {
-            return;
+    fn of(&self, address: &str) -> Arc<Tokens> {
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        if services.len() >= SERVICES && !services.contains_key(address) {
+            services.clear();
         }
-        let tokens = free.entry(address.to_owned()).or_default();
-        if tokens.len() < TOKENS {
-            tokens.push_back(token);
-        }
+        let fresh = || Tokens { places: Arc::new(Semaphore::new(TOKENS)), free: Mutex::default() };
+        Arc::clone(services.entry(address.to_owned()).or_insert_with(|| Arc::new(fresh())))
     }
 }
 
 /// The circuit of one stream, from before it is built. Dropping it ends the circuit.
 pub(crate) struct Circuit {
-    home: Arc<Circuits>,
-    address: String,
+    tokens: Arc<Tokens>,
     /// `None` only while it is dropped.
     token: Option<Token>,
     control: Option<Arc<ClientDataStreamCtrl>>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Circuit {
-    /// Over a token that no circuit was ever built for.
-    pub(crate) fn fresh(home: &Arc<Circuits>, address: &str) -> Self {
-        Self { home: Arc::clone(home), address: address.to_owned(), token: Some(Token::new()), control: None }
-    }
-
     /// What keeps its circuit apart from all others.
-    pub(crate) fn token(&self) -> IsolationToken {
+    pub(crate) fn isolation(&self) -> IsolationToken {
         self.token.as_ref().map_or_else(IsolationToken::new, |token| token.isolation)
     }
 
-    /// Takes note of the stream; false if it is on the circuit that the token had before.
+    /// Takes note of the stream. False if it is on the circuit that the token had before, which had not ended yet: then the stream must
+    /// not be used, and the token is another one from now on.
     pub(crate) fn opened(&mut self, stream: &DataStream) -> bool {
-        self.control = stream.client_stream_ctrl().cloned();
-        let tunnel = self.control.as_ref().and_then(|control| control.tunnel());
-        let number = tunnel.map(|tunnel| tunnel.unique_id().to_string());
+        let control = stream.client_stream_ctrl().cloned();
+        let number = control.as_ref().and_then(|control| control.tunnel()).map(|tunnel| tunnel.unique_id().to_string());
         let Some(token) = &mut self.token else { return false };
         if number.is_none() || token.last == number {
+            *token = Token::new();
             return false;
         }
-        token.last = number;
+        (self.control, token.last) = (control, number);
         true
     }
 }
@@ -98,14 +104,58 @@ impl Drop for Circuit {
         if let Some(tunnel) = self.control.take().and_then(|control| control.tunnel()) {
             tunnel.terminate();
         }
-        if let Some(token) = self.token.take() {
-            self.home.give_back(&self.address, token);
-        }
+        self.tokens.free().extend(self.token.take());
     }
 }
 
 impl fmt::Debug for Circuit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Circuit(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(circuit: &Circuit) -> String {
+        format!("{:?}", circuit.isolation())
+    }
+
+    #[tokio::test]
+    async fn streams_of_one_time_have_a_token_each_and_beyond_the_bound_they_wait() {
+        let circuits = Circuits::default();
+        let mut held = Vec::new();
+        for _ in 0..TOKENS {
+            held.push(circuits.take("a").await);
+        }
+        let mut keys: Vec<String> = held.iter().map(key).collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), TOKENS, "no two share a circuit");
+        assert!(futures::FutureExt::now_or_never(circuits.take("a")).is_none(), "one more waits");
+        assert!(futures::FutureExt::now_or_never(circuits.take("b")).is_some(), "other services do not");
+        let first = key(&held.remove(0));
+        assert_eq!(key(&circuits.take("a").await), first, "then it gets the token that is free");
+    }
+
+    #[tokio::test]
+    async fn the_token_that_was_unused_longest_is_used_next() {
+        let circuits = Circuits::default();
+        let (first, second) = (circuits.take("a").await, circuits.take("a").await);
+        let (early, late) = (key(&first), key(&second));
+        drop(first);
+        drop(second);
+        let (third, fourth) = (circuits.take("a").await, circuits.take("a").await);
+        assert_eq!([key(&third), key(&fourth)], [early, late]);
+    }
+
+    #[tokio::test]
+    async fn services_are_forgotten_at_the_bound() {
+        let circuits = Circuits::default();
+        for number in 0..=SERVICES {
+            drop(circuits.take(&number.to_string()).await);
+        }
+        assert_eq!(circuits.services.lock().unwrap().len(), 1);
     }
 }

@@ -9,6 +9,9 @@ use std::fs;
 use tor_llcrypto::pk::{ed25519::Ed25519Identity, rsa::RsaIdentity};
 use veilpost_pki::network::{TorFallback, TorNetwork};
 
+/// Tries to fetch a service's descriptor, and to meet it.
+const TRIES: u32 = 2;
+
 fn wrong(error: impl std::fmt::Display) -> TorError {
     TorError::Settings(error.to_string())
 }
@@ -32,6 +35,9 @@ pub(crate) fn arti(setup: &Setup) -> Result<TorClientConfig, TorError> {
         .state_dir(CfgPath::new_literal(setup.folder.join("state")));
     // Nothing leaves the Tor network: onion services are all that is dialed.
     builder.address_filter().allow_onion_addrs(true);
+    // Each try takes two circuits, and whoever sends by a clock comes again anyway: more tries at a service that is down would only
+    // keep circuits from those that are up.
+    builder.circuit_timing().hs_desc_fetch_attempts(TRIES).hs_intro_rend_attempts(TRIES);
     if let Some(network) = &setup.network {
         private(&mut builder, network)?;
     }

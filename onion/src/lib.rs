@@ -51,6 +51,10 @@ pub const ARRIVALS: usize = 64;
 /// Circuits of clients that a published service bears at one time.
 pub const CIRCUITS: usize = 4_096;
 
+/// For filters of logs, before what people ask for: arti speaks of circuits at levels where this project does not, and of exits that
+/// nobody here wants.
+pub const LOG: &str = "tor_=error,arti_=error";
+
 /// True if this program can use Tor.
 pub const BUILT: bool = cfg!(feature = "tor");
 

@@ -153,6 +153,7 @@ impl TorNet {
             }
         }
         if node.v3ident.is_some() {
+            // Circuits here are built in milliseconds: whoever learns from that how long to wait gives up as soon as a processor is busy.
             // A time period of onion services is as long as a run of shared randomness: 24 votes, in minutes.
             let minutes = (24 * VOTING / 60).max(5);
             write!(
@@ -160,7 +161,7 @@ impl TorNet {
                 "AuthDirFastGuarantee 0\nAuthoritativeDirectory 1\nV3AuthoritativeDirectory 1\n\
                  TestingV3AuthInitialVotingInterval 5\nTestingV3AuthInitialVoteDelay 2\nTestingV3AuthInitialDistDelay 2\n\
                  V3AuthVotingInterval {VOTING}\nV3AuthVoteDelay 3\nV3AuthDistDelay 3\n\
-                 ConsensusParams hsdir_interval={minutes}\n"
+                 ConsensusParams hsdir_interval={minutes} cbtmintimeout=3000\n"
             )?;
         }
         Ok(text)

@@ -14,7 +14,8 @@ pub(super) fn start(filter: Option<&str>) {
 }
 
 fn directives(filter: Option<&str>) -> EnvFilter {
-    EnvFilter::try_new(filter.unwrap_or("info")).unwrap_or_else(|_| EnvFilter::new("info"))
+    let with = |filter: &str| format!("{},{filter}", veilpost_onion::LOG);
+    EnvFilter::try_new(with(filter.unwrap_or("info"))).unwrap_or_else(|_| EnvFilter::new(with("info")))
 }
 
 fn is_shown(metadata: &tracing::Metadata<'_>) -> bool {
