@@ -8,7 +8,8 @@ use crate::{
     service,
 };
 use arti_client::{
-    BootstrapBehavior, DataStream, ErrorKind, HasKind as _, StreamPrefs, TorClient, config::BoolOrAuto, isolation::IsolationToken,
+    BootstrapBehavior, DataStream, ErrorKind, HasKind as _, StreamPrefs, TorClient, config::BoolOrAuto,
+    isolation::IsolationToken,
 };
 use std::{
     fmt, fs,
@@ -132,9 +133,12 @@ impl Tor {
     async fn open_stream(&self, address: &str) -> Result<(DataStream, Circuit), TorError> {
         let mut circuit = self.circuits.take(address).await;
         for _ in 0..FRESH_TRIES {
-            let stream = self.dial(circuit.isolation(), address).await.map_err(|error| self.why(&error))?;
-            if circuit.opened(&stream) {
-                return Ok((stream, circuit));
+            match self.dial(circuit.isolation(), address).await {
+                Ok(stream) if circuit.opened(&stream) => return Ok((stream, circuit)),
+                Ok(_) => {}
+                // The stream came upon the circuit before, while that was ending.
+                Err(error) if circuit.is_used() && error.kind() == ErrorKind::BadApiUsage => circuit.renew(),
+                Err(error) => return Err(self.why(&error)),
             }
         }
         Err(TorError::Deadline)

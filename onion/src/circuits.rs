@@ -84,6 +84,16 @@ impl Circuit {
         self.token.as_ref().map_or_else(IsolationToken::new, |token| token.isolation)
     }
 
+    /// True if its token had a circuit before.
+    pub(crate) fn is_used(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| token.last.is_some())
+    }
+
+    /// Goes on with a token that never had a circuit.
+    pub(crate) fn renew(&mut self) {
+        self.token = Some(Token::new());
+    }
+
     /// Takes note of the stream. False if it is on the circuit that the token had before, which had not ended yet: then the stream must
     /// not be used, and the token is another one from now on.
     pub(crate) fn opened(&mut self, stream: &DataStream) -> bool {
@@ -91,7 +101,7 @@ impl Circuit {
         let number = control.as_ref().and_then(|control| control.tunnel()).map(|tunnel| tunnel.unique_id().to_string());
         let Some(token) = &mut self.token else { return false };
         if number.is_none() || token.last == number {
-            *token = Token::new();
+            self.renew();
             return false;
         }
         (self.control, token.last) = (control, number);

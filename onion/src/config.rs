@@ -6,6 +6,7 @@ use arti_client::config::{
     dir::{FallbackDir, FallbackDirBuilder},
 };
 use std::fs;
+use tor_linkspec::HasAddrs;
 use tor_llcrypto::pk::{ed25519::Ed25519Identity, rsa::RsaIdentity};
 use veilpost_pki::network::{TorFallback, TorNetwork};
 
@@ -41,7 +42,18 @@ pub(crate) fn arti(setup: &Setup) -> Result<TorClientConfig, TorError> {
     if let Some(network) = &setup.network {
         private(&mut builder, network)?;
     }
-    builder.build().map_err(wrong)
+    let config = builder.build().map_err(wrong)?;
+    if setup.network.as_ref().is_some_and(|network| network.loopback_only) {
+        stays_home(&config)?;
+    }
+    Ok(config)
+}
+
+/// No relay that is not on this computer is left of arti's own list.
+fn stays_home(config: &TorClientConfig) -> Result<(), TorError> {
+    let all = config.dir_mgr_config().map_err(wrong)?;
+    let away = all.fallbacks().iter().flat_map(HasAddrs::addrs).any(|address| !address.ip().is_loopback());
+    if away { Err(wrong("the network file keeps Tor on this computer, and names relays that are not")) } else { Ok(()) }
 }
 
 /// A private network takes the place of the public one: its lists replace arti's own. Appending would dial public relays.

@@ -13,6 +13,7 @@ use std::{
     sync::{Mutex, MutexGuard},
     time::Duration,
 };
+use veilpost_client::transport::Transport;
 
 /// What usually takes seconds.
 pub const SOON: Duration = Duration::from_secs(60);
@@ -51,11 +52,22 @@ impl Scene {
     /// # Panics
     /// If it does not come up.
     pub fn of(shape: &Shape) -> Self {
+        Self::by(shape, [Transport::Mixnet; 2])
+    }
+
+    /// The same, Alice and Bob by these transports.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn by(shape: &Shape, [ours, theirs]: [Transport; 2]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let network = Testnet::up(&folder.path().join("net"), shape).unwrap();
         let people = folder.path().join("people");
-        let mut alice = Person::init(&people, "Alice", &network.network_file()).unwrap();
-        let mut bob = Person::init(&people, "Bob", &network.network_file()).unwrap();
+        if network.tor().is_some() {
+            network.wait_onions(LONG).unwrap();
+        }
+        let mut alice = Person::init_by(&people, "Alice", &network.network_file(), ours).unwrap();
+        let mut bob = Person::init_by(&people, "Bob", &network.network_file(), theirs).unwrap();
         for person in [&mut alice, &mut bob] {
             person.start().unwrap();
             person.wait_connected(SOON).unwrap();

@@ -62,7 +62,7 @@ impl TorNet {
         }
         private(folder)?;
         let folder = folder.canonicalize()?;
-        let nodes = (0..AUTHORITIES + RELAYS).map(|number| make(&folder, number)).collect::<Result<Vec<_>>>()?;
+        let nodes = make_all(&folder)?;
         let mut network = Self { nodes };
         for node in &network.nodes {
             fs::write(node.folder.join("torrc"), network.torrc(node)?)?;
@@ -189,16 +189,27 @@ impl TorNet {
     }
 }
 
-fn make(folder: &Path, number: usize) -> Result<Node> {
+/// Nodes on ports that are all held until all are chosen, so that none is chosen twice; tor binds them a moment later.
+fn make_all(folder: &Path) -> Result<Vec<Node>> {
+    let (mut held, mut ports) = (Vec::new(), Vec::new());
+    for _ in 0..2 * (AUTHORITIES + RELAYS) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        ports.push(listener.local_addr()?);
+        held.push(listener);
+    }
+    let pairs = ports.as_chunks::<2>().0.iter().enumerate();
+    let nodes = pairs.map(|(number, [or, dir])| make(folder, number, *or, *dir)).collect();
+    drop(held);
+    nodes
+}
+
+fn make(folder: &Path, number: usize, or: SocketAddr, dir: SocketAddr) -> Result<Node> {
     let authority = number < AUTHORITIES;
     let nickname = format!("{}{number}", if authority { "authority" } else { "relay" });
     let folder = folder.join(&nickname);
     private(&folder)?;
     private(&folder.join("keys"))?;
     fs::write(folder.join("resolv.conf"), "")?;
-    // Both are held until both are chosen; tor binds them a moment later.
-    let (or, dir) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
-    let (or, dir) = (or.local_addr()?, dir.local_addr()?);
     let v3ident = authority.then(|| certify(&folder, dir)).transpose()?;
     let listed = Command::new("tor")
         .args(["--quiet", "-f", "/dev/null", "--ignore-missing-torrc", "--list-fingerprint", "--orport", "1"])

@@ -1,0 +1,80 @@
+//! What goes wrong is said plainly, and nothing ever goes by another way.
+
+use crate::pairs::scene;
+use std::time::Duration;
+use veilpost_client::transport::Transport;
+use veilpost_pki::NetworkFile;
+use veilpost_tests::{
+    person::Person,
+    scene::{LONG, SOON, alone},
+};
+
+fn warnings(person: &Person) -> String {
+    let status = person.json(&["status"]).unwrap();
+    status[0]["warnings"].to_string()
+}
+
+/// Waits until a warning says so.
+fn wait_warned(person: &Person, words: &str) {
+    let deadline = std::time::Instant::now() + LONG;
+    while !warnings(person).contains(words) {
+        assert!(std::time::Instant::now() < deadline, "{words}: {}", warnings(person));
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+#[test]
+fn a_wrong_key_or_no_onion_service_or_no_tor_network_is_told_and_nothing_goes_another_way() {
+    let _alone = alone();
+    let scene = scene(Transport::Mixnet, Transport::MixnetOverTor);
+    let people = scene.folder.path().join("people");
+    let file = std::fs::read_to_string(scene.network().network_file()).unwrap();
+    let with = |name: &str, change: &dyn Fn(&mut NetworkFile)| {
+        let mut network = NetworkFile::parse(&file).unwrap();
+        change(&mut network);
+        let path = people.join(format!("{name}.toml"));
+        std::fs::write(&path, network.to_text()).unwrap();
+        path
+    };
+
+    // Behind the onion address is somebody else.
+    let swapped = with("swapped", &|network| {
+        let other = network.entries[1].onion.clone();
+        network.entries.truncate(1);
+        network.entries[0].onion = other;
+    });
+    let mut carol = Person::init_by(&people, "Carol", &swapped, Transport::MixnetOverTor).unwrap();
+    carol.start().unwrap();
+    wait_warned(&carol, "behind the onion service is not the entry");
+
+    // A service that nobody publishes.
+    let unknown = with("unknown", &|network| {
+        for entry in &mut network.entries {
+            entry.onion = Some("lepfcsuqtlscp42zmnfiu4aywmv4j3rxeowmfabhsjwv5mymxzpeqdid.onion".into());
+        }
+    });
+    let mut dave = Person::init_by(&people, "Dave", &unknown, Transport::Tor).unwrap();
+    dave.start().unwrap();
+    wait_warned(&dave, "No other way is tried");
+    assert!(carol.wait_connected(Duration::ZERO).is_err() && dave.wait_connected(Duration::ZERO).is_err());
+
+    // No onion service at all: such an account is not even made.
+    let none = with("none", &|network| network.entries.iter_mut().for_each(|entry| entry.onion = None));
+    let refused = Person::init_by(&people, "Eve", &none, Transport::Tor).unwrap_err().to_string();
+    assert!(refused.contains("no entry of the network file has an onion service"), "{refused}");
+
+    // Tor is gone. Bob stays unconnected, though every entry could be reached without it; what he writes waits.
+    scene.network().tor().unwrap().stop();
+    scene.bob.json(&["send", "alice", "written without Tor"]).unwrap();
+    wait_warned(&scene.bob, "by mixnet-over-tor");
+    std::thread::sleep(Duration::from_secs(20));
+    assert!(scene.bob.wait_connected(Duration::ZERO).is_err(), "no silent fall back");
+    let queued = scene.bob.run(&["send", "alice", "more", "--wait", "stored", "--timeout", "2"]).unwrap();
+    assert_eq!(queued.status.code(), Some(5), "timed out: {}", String::from_utf8_lossy(&queued.stderr));
+    assert!(scene.alice.received().unwrap().is_empty());
+
+    // He decides so himself.
+    scene.bob.change_to(Transport::Mixnet).unwrap();
+    scene.bob.wait_connected(SOON).unwrap();
+    scene.alice.wait_received(LONG, |lines| lines.len() == 2).unwrap();
+}
