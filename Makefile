@@ -7,11 +7,12 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
-.PHONY: help demo test test-processes test-engines lint bench lab deps
+.PHONY: help demo demo-tor test test-processes test-engines test-tor lint bench bench-tor lab deps deps-tor
 
 help:
 	@echo 'make demo   bring a network up on loopback; Alice and Bob exchange texts and a file while a mailbox dies'
 	@echo 'make test   all tests: units, properties, simulation, real processes'
+	@echo 'make demo-tor, make test-tor, make bench-tor: the same over a private Tor network, which stays on this computer (root; Debian)'
 	@echo 'make lint   formatting, clippy, documentation, licences and advisories'
 	@echo 'make lab    what observers learn: all experiments with small samples, one HTML page (release build, then 10 minutes)'
 	@echo 'make bench  the figures of ARCHITECTURE.md, measured now (release build, about 20 minutes)'
@@ -31,10 +32,31 @@ deps:
 	@command -v $(firstword $(CARGO)) >/dev/null || { echo 'cargo is missing: install Rust 1.92 or later (https://rustup.rs)' >&2; exit 1; }
 	@command -v cc >/dev/null || { echo 'a C compiler is missing: install it with `sudo apt-get install build-essential`' >&2; exit 1; }
 
+# The Tor network of tests: Debian's `tor`, and what makes a network namespace.
+deps-tor: deps
+	@missing=; for program in tor:tor tor-gencert:tor ip:iproute2 unshare:util-linux; do \
+	  command -v $${program%%:*} >/dev/null || missing="$$missing $${program##*:}"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  echo "installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	  { apt-get install -y -qq --no-install-recommends $$missing || \
+	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; }; } >/dev/null 2>&1; \
+	fi; \
+	for program in tor tor-gencert ip unshare; do command -v $$program >/dev/null || \
+	  { echo "$$program is missing: install$$missing with \`sudo apt-get install$$missing\`" >&2; exit 1; }; done
+
+# Runs what follows where nothing but loopback can be reached: the kernel keeps it at home.
+AT_HOME = unshare --net $$([ "$$(id -u)" = 0 ] || echo --map-root-user) -- sh -c 'ip link set lo up && exec "$$@"' sh
+
 demo: deps
 	@echo 'building (the first time takes about ten minutes)'
 	@$(CARGO) build --workspace --quiet
 	@$(TARGET)/debug/veilpost-demo
+
+demo-tor: deps-tor
+	@echo 'building with Tor (the first time takes about fifteen minutes)'
+	@$(CARGO) build --workspace --features tor --quiet
+	@$(AT_HOME) $(TARGET)/debug/veilpost-demo --tor
 
 # The programs first: whole-network tests start them. Networks of real processes wait most of the time, one after the other; all
 # other tests compute beside them, at a lower priority. Every test is in exactly one of the two.
@@ -48,10 +70,18 @@ test-processes:
 test-engines:
 	nice -n 5 $(CARGO) test --workspace --no-fail-fast -- --skip real_processes::
 
+# With Tor: the crate `onion` with it, and all that uses it. One network at a time.
+test-tor: deps-tor
+	$(CARGO) build --workspace --bins --features tor
+	$(CARGO) test --workspace --features tor --no-run --lib --test tor
+	$(AT_HOME) $(CARGO) test --offline --workspace --features tor --test tor -- --test-threads 1
+	$(CARGO) test --workspace --features tor --lib with_tor::
+
+# Tor in: it is a part of what is released, and what is compiled without it is compiled with it too, but for one small file.
 lint: deps
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+	$(CARGO) clippy --workspace --all-targets --features tor -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items --features tor --quiet
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
 	 else echo 'cargo-deny is not installed: licences, bans and sources were not checked (cargo install cargo-deny --locked)'; fi
 
@@ -67,6 +97,10 @@ lab: deps
 	$(TARGET)/release/veilpost-lab run --all --quick --out $(LAB) > $(LAB)/tables.txt || [ $$? = 1 ]
 	$(TARGET)/release/veilpost-lab report --from $(LAB) --out $(LAB)/report.html \
 	  $$([ -f $(LAB)/lines.parquet ] && echo --real $(LAB)/lines.parquet)
+
+bench-tor: deps-tor
+	$(CARGO) build --workspace --release --features tor
+	$(AT_HOME) $(TARGET)/release/bench-tor
 
 bench: deps
 	$(CARGO) build --workspace --release

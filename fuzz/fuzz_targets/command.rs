@@ -3,12 +3,18 @@
 use libfuzzer_sys::fuzz_target;
 use veilpost_packet::{
     command::Command,
-    geometry::{PLAINTEXT, SURB},
+    geometry::{FRAME_BODY, PLAINTEXT, SURB},
     ids::NetworkId,
+    time::Epoch,
 };
 
 fuzz_target!(|data: &[u8]| {
     let _ = Command::decode(data);
+    if data.len() <= FRAME_BODY
+        && let Ok(command) = Command::from_body(data)
+    {
+        assert_eq!(command.to_frame(Epoch(1)).body().get(..data.len()), Some(data));
+    }
     // The input as the command behind a SURB, padded as every command is.
     let mut whole = vec![1; SURB];
     whole.extend_from_slice(data);

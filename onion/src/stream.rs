@@ -19,9 +19,9 @@ pub struct OnionStream {
     _circuit: Box<dyn Any + Send + Sync>,
 }
 
+#[cfg(feature = "tor")]
 impl OnionStream {
     /// Around a stream, and what is to be dropped after it.
-    #[cfg_attr(not(any(feature = "tor", test)), expect(dead_code, reason = "without Tor there are none"))]
     pub(crate) fn new(
         bytes: impl AsyncRead + AsyncWrite + Send + Sync + 'static,
         circuit: impl Any + Send + Sync,

@@ -12,11 +12,12 @@ use veilpost_packet::{
     codec::DecodeError,
     command::{Answer, Command, HolderSignature, Reply},
     digest::{Digest, DigestHash, SignedDigest},
+    frame::FrameKind,
     geometry::*,
     ids::{BoxId, District, DocumentHash, NetworkId, NodeId},
     primitives::{Secret32, SigningSecret},
     sphinx::Surb,
-    time::{Day, Tick},
+    time::{Day, Epoch, Tick},
 };
 
 static A_SURB: LazyLock<Surb> = LazyLock::new(|| surb(7).0);
@@ -89,6 +90,29 @@ fn every_reply_has_one_size_and_comes_back() {
         let bytes = reply.encode();
         assert_eq!(bytes.len(), REPLY);
         assert_eq!(Reply::decode(&bytes).unwrap(), reply);
+    }
+}
+
+#[test]
+fn commands_and_replies_without_a_packet_are_frames_of_one_size_and_nothing_behind_them_is_taken() {
+    for command in commands() {
+        let frame = command.to_frame(Epoch(5));
+        assert!(frame.kind() == FrameKind::Command && frame.flags().is_for(Epoch(5)), "{command:?}");
+        let back = Command::from_body(frame.body()).unwrap();
+        assert_eq!(back.encode(&A_SURB), command.encode(&A_SURB));
+        let mut body = frame.body().to_vec();
+        *body.last_mut().unwrap() = 1;
+        assert_eq!(Command::from_body(&body).unwrap_err(), DecodeError::Trailing, "{command:?}");
+        assert!(Command::from_body(&[]).is_err());
+    }
+    for answer in answers() {
+        let reply = reply(answer);
+        let frame = Reply::to_frame(&reply.encode()).unwrap();
+        assert_eq!((frame.kind(), Reply::from_body(frame.body()).unwrap()), (FrameKind::Reply, reply));
+        let mut body = frame.body().to_vec();
+        *body.last_mut().unwrap() = 1;
+        assert_eq!(Reply::from_body(&body), Err(DecodeError::Trailing));
+        assert_eq!(Reply::from_body(&body[..REPLY - 1]), Err(DecodeError::Truncated));
     }
 }
 

@@ -12,7 +12,7 @@ use veilpost_packet::{
     time::{Epoch, Tick},
 };
 
-const KINDS: [FrameKind; 8] = [
+const KINDS: [FrameKind; 10] = [
     FrameKind::Packet,
     FrameKind::Dummy,
     FrameKind::Hello,
@@ -21,6 +21,8 @@ const KINDS: [FrameKind; 8] = [
     FrameKind::Want,
     FrameKind::Peer,
     FrameKind::Set,
+    FrameKind::Command,
+    FrameKind::Reply,
 ];
 
 #[test]

@@ -106,7 +106,7 @@ impl TorNet {
 
     /// Memory of all nodes, summed, in MiB.
     pub fn memory(&self) -> u64 {
-        self.running().filter_map(|pid| crate::testnet::memory(pid)).sum()
+        self.running().filter_map(crate::testnet::memory).sum()
     }
 
     fn running(&self) -> impl Iterator<Item = Pid> {

@@ -13,11 +13,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("link", &["packet"]),
     ("pki", &["packet"]),
     ("cover", &["packet", "pki"]),
-    ("daemon", &["packet", "link", "pki", "cover"]),
+    ("onion", &["pki"]),
+    ("daemon", &["packet", "link", "pki", "cover", "onion"]),
     ("directory", &["packet", "link", "pki", "daemon"]),
     ("mixnode", &["packet", "link", "pki", "cover", "daemon"]),
     ("mailbox", &["packet", "link", "pki", "cover", "daemon"]),
-    ("client", &["packet", "link", "pki", "cover"]),
+    ("client", &["packet", "link", "pki", "cover", "onion"]),
     ("lab", &["packet", "pki", "cover", "daemon", "mixnode", "mailbox", "client"]),
 ];
 

@@ -438,3 +438,38 @@ fn following_the_inbox_ends_with_the_daemon() {
     assert_eq!(follower.join().unwrap(), Exit::NoDaemon);
     assert!(err.text().contains("the daemon has ended"));
 }
+
+#[test]
+fn transports_are_shown_with_who_learns_what_and_changed_after_one_question() {
+    let world = World::with_daemon();
+    let shown = world.run(&["transport"]);
+    for words in
+        ["mixnet (in use)", "mixnet-over-tor", "who watches all lines", "half of texts within", "by another way than"]
+    {
+        assert!(shown.out.contains(words), "{words}: {}", shown.out);
+    }
+    let asked = world.run_with("y\n", &["transport", "mixnet-over-tor"]);
+    assert!(asked.out.contains("Change to mixnet-over-tor?") && asked.out.contains("none is lost"), "{}", asked.out);
+    assert_eq!(world.run(&["--json", "status"]).json()["transport"], "mixnet-over-tor");
+    let refused = world.run_with("n\n", &["transport", "mixnet"]);
+    assert!(refused.exit == Exit::Refused && refused.err.contains("nothing was changed"), "{}", refused.err);
+}
+
+#[test]
+fn a_transport_that_cannot_be_is_refused_with_the_reason_and_scripts_say_yes() {
+    let world = World::with_daemon();
+    let refused = world.run(&["transport", "tor", "--yes"]);
+    assert!(refused.exit == Exit::Refused && refused.err.contains("no entry of this network"), "{}", refused.err);
+    for arguments in [&["transport", "mixnet-over-tor"][..], &["--json", "transport", "tor"], &["transport", "--yes"]] {
+        assert_eq!(world.run(arguments).exit, Exit::Usage, "{arguments:?}");
+    }
+    assert_eq!(world.run(&["--json", "transport"]).json()["transport"], "mixnet");
+}
+
+#[test]
+fn an_account_that_could_never_connect_by_its_transport_is_not_made() {
+    let world = World::empty();
+    let refused = world.run(&["init", "--network", &world.path("network.toml"), "--transport", "tor"]);
+    let told = if veilpost_onion::BUILT { "has an onion service" } else { "built without Tor" };
+    assert!(refused.exit == Exit::Refused && refused.err.contains(told), "{}", refused.err);
+}

@@ -70,7 +70,7 @@ fn a_wrong_key_or_no_onion_service_or_no_tor_network_is_told_and_nothing_goes_an
     std::thread::sleep(Duration::from_secs(20));
     assert!(scene.bob.wait_connected(Duration::ZERO).is_err(), "no silent fall back");
     let queued = scene.bob.run(&["send", "alice", "more", "--wait", "stored", "--timeout", "2"]).unwrap();
-    assert_eq!(queued.status.code(), Some(5), "timed out: {}", String::from_utf8_lossy(&queued.stderr));
+    assert_eq!(queued.status.code(), Some(4), "unreachable: {}", String::from_utf8_lossy(&queued.stderr));
     assert!(scene.alice.received().unwrap().is_empty());
 
     // He decides so himself.
