@@ -7,7 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
-.PHONY: help demo demo-tor test test-processes test-engines test-tor lint bench bench-tor lab deps deps-tor
+.PHONY: help demo demo-tor test test-processes test-engines test-tor test-tor-units lint bench bench-tor lab deps deps-tor
 
 help:
 	@echo 'make demo   bring a network up on loopback; Alice and Bob exchange texts and a file while a mailbox dies'
@@ -71,10 +71,12 @@ test-engines:
 	nice -n 5 $(CARGO) test --workspace --no-fail-fast -- --skip real_processes::
 
 # With Tor: the crate `onion` with it, and all that uses it. One network at a time.
-test-tor: deps-tor
-	$(CARGO) build --workspace --bins --features tor
-	$(CARGO) test --workspace --features tor --no-run --lib --test tor
+test-tor: deps-tor test-tor-units
 	$(AT_HOME) $(CARGO) test --offline --workspace --features tor --test tor -- --test-threads 1
+
+# The part of it that needs no Tor network.
+test-tor-units: deps
+	$(CARGO) build --workspace --bins --lib --test tor --features tor
 	$(CARGO) test --workspace --features tor --lib with_tor::
 
 # Tor in: it is a part of what is released, and what is compiled without it is compiled with it too, but for one small file.

@@ -174,11 +174,22 @@ impl TorNet {
                 return Ok(());
             }
             if self.running().count() < self.nodes.len() {
-                return Err("a node of the Tor network ended; see the file `log` in its folder".into());
+                return Err(format!("a node of the Tor network ended: {}", self.last_words()).into());
             }
             std::thread::sleep(Duration::from_millis(250));
         }
         Err("the Tor network's authorities did not agree in time".into())
+    }
+
+    /// The last line of each node that has ended.
+    fn last_words(&self) -> String {
+        let running: Vec<i32> = self.running().map(|pid| pid.as_raw_nonzero().get()).collect();
+        let gone = self.nodes.iter().filter(|node| node.pid.is_none_or(|pid| !running.contains(&pid)));
+        let said = gone.map(|node| {
+            let log = fs::read_to_string(node.folder.join("out")).unwrap_or_default();
+            format!("{}: {}", node.nickname, log.lines().last().unwrap_or("it said nothing"))
+        });
+        said.collect::<Vec<_>>().join("; ")
     }
 
     fn lists_all(&self, node: &Node) -> bool {
@@ -189,18 +200,17 @@ impl TorNet {
     }
 }
 
-/// Nodes on ports that are all held until all are chosen, so that none is chosen twice; tor binds them a moment later.
+/// The first port that is looked at. Below those that the kernel gives to connections: one of these could take a port between its choice
+/// and tor's own binding of it.
+const PORTS: u16 = 15_000;
+
+/// Nodes on ports that are free and all held until all are chosen, so that none is chosen twice; tor binds them a moment later.
 fn make_all(folder: &Path) -> Result<Vec<Node>> {
-    let (mut held, mut ports) = (Vec::new(), Vec::new());
-    for _ in 0..2 * (AUTHORITIES + RELAYS) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        ports.push(listener.local_addr()?);
-        held.push(listener);
-    }
+    let free = (PORTS..PORTS + 1_000).filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
+    let held: Vec<TcpListener> = free.take(2 * (AUTHORITIES + RELAYS)).collect();
+    let ports = held.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
     let pairs = ports.as_chunks::<2>().0.iter().enumerate();
-    let nodes = pairs.map(|(number, [or, dir])| make(folder, number, *or, *dir)).collect();
-    drop(held);
-    nodes
+    pairs.map(|(number, [or, dir])| make(folder, number, *or, *dir)).collect()
 }
 
 fn make(folder: &Path, number: usize, or: SocketAddr, dir: SocketAddr) -> Result<Node> {

@@ -106,6 +106,7 @@ impl Runtime {
         }
         self.core.set_transport(transport).map_err(|error| refusal(&error))?;
         (self.failures, self.why) = (0, String::new());
+        self.changed.send_replace(transport);
         Ok(self.transports())
     }
 

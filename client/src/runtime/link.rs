@@ -1,10 +1,10 @@
 //! The task that holds the link to the entry: dials, says hello, reads frames, dials again.
 
 use super::{Input, tor::Onions};
-use crate::core::Session;
+use crate::{core::Session, transport::Transport};
 use rand::Rng as _;
 use std::{net::SocketAddr, time::Duration};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use veilpost_link::{Endpoint, FrameSender, Limits, Link, StreamDialer};
 use veilpost_packet::{
     frame::{FrameKind, Hello},
@@ -56,21 +56,27 @@ impl Socket {
     }
 }
 
-/// Runs until the core is gone.
-pub(super) async fn run(core: mpsc::Sender<Input>) {
+/// Runs until the core is gone. A change of transport ends a dial, and the wait for the next one, at once.
+pub(super) async fn run(core: mpsc::Sender<Input>, mut transport: watch::Receiver<Transport>) {
     let mut wait = BACKOFF.0;
     loop {
+        transport.mark_unchanged();
         let (answer, plan) = oneshot::channel();
         if core.send(Input::NeedPlan(answer)).await.is_err() {
             return;
         }
         let Ok(plan) = plan.await else { return };
-        let Some(mut plan) = plan else {
-            tokio::time::sleep(wait).await;
-            continue;
+        let dialed = match plan {
+            Some(mut plan) => tokio::select! {
+                dialed = dial(&mut plan) => dialed.map(|(socket, link)| (plan, socket, link)),
+                changed = transport.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+            },
+            None => Err("no entry has an onion service".into()),
         };
-        let dialed = dial(&mut plan).await;
-        if let Ok((socket, link)) = dialed {
+        if let Ok((plan, socket, link)) = dialed {
             wait = BACKOFF.0;
             let Link { sender, receiver, .. } = link;
             if core.send(Input::Connected(plan.session.clone(), plan.entry, sender)).await.is_err() {
@@ -87,8 +93,8 @@ pub(super) async fn run(core: mpsc::Sender<Input>) {
             return;
         }
         let jitter = rand::rng().random_range(0.0..0.5);
-        tokio::time::sleep(wait.mul_f64(1.0 + jitter)).await;
-        wait = (wait * 2).min(BACKOFF.1);
+        let over = tokio::time::timeout(wait.mul_f64(1.0 + jitter), transport.changed()).await;
+        wait = if over.is_err() { (wait * 2).min(BACKOFF.1) } else { BACKOFF.0 };
     }
 }
 

@@ -26,7 +26,7 @@ use clock::Clock;
 use direct::Direct;
 use rand::TryRngCore as _;
 use std::{collections::BTreeMap, time::Duration};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tor::Onions;
 use veilpost_packet::{
     frame::Frame,
@@ -85,6 +85,8 @@ struct Runtime {
     why: String,
     onions: Onions,
     direct: Direct,
+    /// Tells the link's task of another transport.
+    changed: watch::Sender<Transport>,
     /// The entry that was dialed last.
     dialed: Option<NodeId>,
     waiting: BTreeMap<u64, Waiting>,
@@ -104,7 +106,8 @@ impl Runtime {
         let (jobs, slow_jobs) = (start_builder(send.clone())?, start_builder(send.clone())?);
         let onions = Onions::new(&core.store().folder().unwrap_or_default(), network.tor.clone());
         let direct = Direct::new(onions.clone(), send.clone());
-        tokio::spawn(link::run(send));
+        let (changed, transport) = watch::channel(core.transport());
+        tokio::spawn(link::run(send, transport));
         Ok(Self {
             core,
             clock,
@@ -119,6 +122,7 @@ impl Runtime {
             why: String::new(),
             onions,
             direct,
+            changed,
             dialed: None,
             waiting: BTreeMap::new(),
             tickets: 0,
@@ -220,11 +224,6 @@ impl Runtime {
             None => self.network.entries.clone(),
         };
         let known: Vec<BootstrapEntry> = known.into_iter().filter(|entry| !over_tor || entry.onion.is_some()).collect();
-        if known.is_empty() {
-            self.failures = self.failures.saturating_add(1);
-            self.why = "no entry has an onion service".into();
-            return None;
-        }
         let guards: Vec<&BootstrapEntry> =
             self.core.guards().iter().filter_map(|guard| known.iter().find(|entry| entry.id == *guard)).collect();
         let turn = usize::try_from(self.failures / GUARD_TRIES).unwrap_or(0);
