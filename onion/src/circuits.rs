@@ -125,6 +125,7 @@ impl fmt::Debug for Circuit {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
