@@ -5,7 +5,7 @@
 //! crate does so in the same words.
 //!
 //! **Which Tor network.** Public clients and nodes use the public one. A network file may name a private one instead
-//! ([`TorNetwork`](veilpost_pki::network::TorNetwork)): then arti's built-in list of relays is replaced, never appended to, and unless the
+//! ([`TorNetwork`]): then arti's built-in list of relays is replaced, never appended to, and unless the
 //! file says otherwise every connection to an address that is not loopback is refused (`guard`).
 //!
 //! **Circuits.** Every stream to a service has a rendezvous circuit of its own, which ends with the stream: no two streams can be
