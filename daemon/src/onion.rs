@@ -25,6 +25,10 @@ const LOOK: Duration = Duration::from_secs(5);
 const STALE: Duration = Duration::from_secs(30);
 /// First and longest wait before the Tor network is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
+/// Handshakes over onion streams at one time: strangers have no address here by which one could be told from another, and may be slow.
+const HANDSHAKES: usize = 1_024;
+/// How long each may take: as long as clients wait.
+const HANDSHAKE: Duration = Duration::from_secs(30);
 /// Links over onion streams that wait to be taken.
 const WAITING: usize = 64;
 
@@ -74,6 +78,7 @@ pub fn start(
     }
     init(config, Some(network))?;
     let tor = Tor::open(&setup(config, Some(network))).map_err(Failure::config)?;
+    let limits = Limits { pending_handshakes: HANDSHAKES, handshake: HANDSHAKE, ..limits };
     let acceptor = Arc::new(StreamAcceptor::new(secret, limits).map_err(Failure::runtime)?);
     let (send, arrivals) = mpsc::channel(WAITING);
     // Clients of an entry come once and stay; each command to a mailbox comes over a circuit of its own.

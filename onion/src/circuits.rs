@@ -56,7 +56,7 @@ impl Circuits {
         // Nobody closes it.
         let place = Arc::clone(&tokens.places).acquire_owned().await.ok();
         let token = tokens.free().pop_front().unwrap_or_else(Token::new);
-        Circuit { tokens, token: Some(token), control: None, _place: place }
+        Circuit { tokens, token: Some(token), control: None, begun: false, _place: place }
     }
 
     fn of(&self, address: &str) -> Arc<Tokens> {
@@ -75,12 +75,15 @@ pub(crate) struct Circuit {
     /// `None` only while it is dropped.
     token: Option<Token>,
     control: Option<Arc<ClientDataStreamCtrl>>,
+    /// A circuit was asked for. Until a stream is there, nobody here could end it.
+    begun: bool,
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Circuit {
     /// What keeps its circuit apart from all others.
-    pub(crate) fn isolation(&self) -> IsolationToken {
+    pub(crate) fn isolation(&mut self) -> IsolationToken {
+        self.begun = true;
         self.token.as_ref().map_or_else(IsolationToken::new, |token| token.isolation)
     }
 
@@ -111,10 +114,16 @@ impl Circuit {
 
 impl Drop for Circuit {
     fn drop(&mut self) {
-        if let Some(tunnel) = self.control.take().and_then(|control| control.tunnel()) {
-            tunnel.terminate();
-        }
-        self.tokens.free().extend(self.token.take());
+        let token = match self.control.take() {
+            Some(control) => {
+                control.tunnel().iter().for_each(|tunnel| tunnel.terminate());
+                self.token.take()
+            }
+            // A dial that was given up may still end with a circuit: no other stream must come upon it.
+            None if self.begun => Some(Token::new()),
+            None => self.token.take(),
+        };
+        self.tokens.free().extend(token);
     }
 }
 
@@ -130,7 +139,7 @@ mod tests {
     use super::*;
 
     fn key(circuit: &Circuit) -> String {
-        format!("{:?}", circuit.isolation())
+        format!("{:?}", circuit.token.as_ref().map(|token| token.isolation))
     }
 
     #[tokio::test]

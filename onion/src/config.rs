@@ -26,7 +26,8 @@ pub(crate) fn arti(setup: &Setup) -> Result<TorClientConfig, TorError> {
         Some(path) => {
             let text = fs::read_to_string(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
             let read: Result<TorClientConfigBuilder, _> = toml::from_str(&text);
-            read.map_err(|error| wrong(format!("{}: {error}", path.display())))?
+            // Its display shows the line, which may be a bridge's.
+            read.map_err(|error: toml::de::Error| wrong(format!("{}: {}", path.display(), error.message())))?
         }
         None => TorClientConfigBuilder::default(),
     };

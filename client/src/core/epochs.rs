@@ -11,12 +11,14 @@ use veilpost_packet::{
     ids::NodeId,
     time::{Epoch, Timestamp},
 };
-use veilpost_pki::{Document, NotTaken, UnverifiedDocument};
+use veilpost_pki::{Document, NotTaken, UnverifiedDocument, document::Relay};
 
 /// Names of the documents that are kept among the store's single values: the two newest, in turn.
 const DOCUMENTS: [&str; 2] = ["network.document", "network.document.other"];
 /// Name of the guards.
 const GUARDS: &str = "guards";
+/// Name of those over Tor: entries with onion services. Others, or an entry would see who comes behind Tor from whose address.
+const GUARDS_OVER_TOR: &str = "guards.tor";
 /// Name of the mixes of the middle layer that the client stays with.
 const MIDDLE: &str = "middle";
 
@@ -37,9 +39,7 @@ impl Core {
                 let _ = self.documents.insert(now, document);
             }
         }
-        if let Some(bytes) = meta::get(self.store.connection(), GUARDS)? {
-            self.guards = Guards::decode(&bytes).unwrap_or_default();
-        }
+        self.load_guards()?;
         if let Some(bytes) = meta::get(self.store.connection(), MIDDLE)? {
             self.middle = decode_ids(&bytes);
         }
@@ -95,8 +95,26 @@ impl Core {
         self.keep_guards(now, &document);
     }
 
-    fn keep_guards(&mut self, now: Timestamp, document: &Document) {
-        let guards = self.guards.keep(now, &document.entries, document.params.hurry, &mut self.rng);
+    fn guards_name(&self) -> &'static str {
+        if self.transport.needs_tor() { GUARDS_OVER_TOR } else { GUARDS }
+    }
+
+    /// Takes up the guards of the transport that was chosen.
+    pub(super) fn load_guards(&mut self) -> Result<(), CoreError> {
+        let kept = meta::get(self.store.connection(), self.guards_name())?;
+        self.guards = kept.and_then(|bytes| Guards::decode(&bytes).ok()).unwrap_or_default();
+        Ok(())
+    }
+
+    /// The entries that the transport that was chosen can reach.
+    fn reachable(&self, document: &Document) -> Vec<Relay> {
+        let over_tor = self.transport.needs_tor();
+        document.entries.iter().filter(|entry| !over_tor || entry.onion.is_some()).cloned().collect()
+    }
+
+    pub(super) fn keep_guards(&mut self, now: Timestamp, document: &Document) {
+        let entries = self.reachable(document);
+        let guards = self.guards.keep(now, &entries, document.params.hurry, &mut self.rng);
         let second = document.layers.get(1).map_or(&[][..], Vec::as_slice);
         let middle = keep_middle(&mut self.middle, second, &mut self.rng);
         if guards || middle {
@@ -111,7 +129,8 @@ impl Core {
             // The first connection of all, from before there were guards: to go to one of them changes none.
             return !self.guards.chosen().is_empty();
         }
-        let left = self.guards.leave(now, entry, &document.entries, document.params.hurry, &mut self.rng);
+        let entries = self.reachable(&document);
+        let left = self.guards.leave(now, entry, &entries, document.params.hurry, &mut self.rng);
         if left {
             self.save_guards();
         }
@@ -119,9 +138,9 @@ impl Core {
     }
 
     fn save_guards(&mut self) {
-        let (guards, middle) = (self.guards.encode(), encode_ids(&self.middle));
+        let (guards, middle, name) = (self.guards.encode(), encode_ids(&self.middle), self.guards_name());
         let kept = self.store.transaction(|tx| {
-            meta::set(tx, GUARDS, &guards)?;
+            meta::set(tx, name, &guards)?;
             meta::set(tx, MIDDLE, &middle)
         });
         if let Err(error) = kept {

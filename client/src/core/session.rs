@@ -66,13 +66,20 @@ impl Core {
     }
 
     /// Answers that are still to come were on their way to the session that is over.
+    ///
+    /// Commands without mixes go on without it, unless the transport is another one now.
     fn lose_gets(&mut self) {
+        let direct_goes_on = self.transport.is_direct();
         let mut lost = Vec::new();
         self.in_flight.retain(|_, flight| {
-            if let Purpose::Get(key, _) = flight.purpose {
-                lost.push((flight.sent, key));
+            let goes_on = direct_goes_on && flight.recovery.is_none();
+            match flight.purpose {
+                Purpose::Get(key, _) if !goes_on => {
+                    lost.push((flight.sent, key));
+                    false
+                }
+                _ => true,
             }
-            !matches!(flight.purpose, Purpose::Get(..))
         });
         self.counters.lost += lost.len() as u64;
         for (sent, key) in lost {

@@ -50,12 +50,16 @@ impl Core {
     ///
     /// # Errors
     /// [`CoreError::NoOnions`] if the network document is here and says that it cannot be used; the store's.
-    pub fn set_transport(&mut self, transport: Transport) -> Result<(), CoreError> {
+    pub fn set_transport(&mut self, now: Timestamp, transport: Transport) -> Result<(), CoreError> {
         if let Some(document) = self.document.as_ref() {
             fits(document, transport)?;
         }
         self.store.transaction(|tx| meta::set_transport(tx, transport))?;
         self.transport = transport;
+        self.load_guards()?;
+        if let Some(document) = self.document.clone() {
+            self.keep_guards(now, &document);
+        }
         Ok(())
     }
 

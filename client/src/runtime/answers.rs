@@ -98,13 +98,17 @@ impl Runtime {
 
     /// Refuses what cannot be before anything is changed. The connection of another transport ends at once.
     fn set_transport(&mut self, transport: Transport) -> Result<Transports, Refusal> {
+        let now = self.now();
+        if transport == self.core.transport() {
+            return Ok(self.transports());
+        }
         let cannot = |error: &dyn std::fmt::Display| Refusal::new(RefusalCode::NoTransport, error.to_string());
         self.onions.check(transport).map_err(|error| cannot(&error))?;
         let known = self.core.document().is_some() || self.network.entries.iter().any(|entry| entry.onion.is_some());
         if transport.needs_tor() && !known {
             return Err(cannot(&"no entry of this network has an onion service"));
         }
-        self.core.set_transport(transport).map_err(|error| refusal(&error))?;
+        self.core.set_transport(now, transport).map_err(|error| refusal(&error))?;
         (self.failures, self.why) = (0, String::new());
         self.changed.send_replace(transport);
         Ok(self.transports())

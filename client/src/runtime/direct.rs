@@ -2,13 +2,16 @@
 //! every tick looks alike. Whatever goes wrong is a reply that does not come: the engine sends again by its own clocks.
 
 use super::{Input, tor::Onions};
-use crate::core::{DirectCommand, REPLY_DEADLINE};
+use crate::{
+    core::{DirectCommand, REPLY_DEADLINE},
+    transport::Transport,
+};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Semaphore, mpsc, watch},
     time::timeout,
 };
 use veilpost_link::{Limits, StreamDialer};
@@ -30,17 +33,20 @@ pub(super) struct Direct {
     dialer: Arc<StreamDialer>,
     places: Arc<Semaphore>,
     core: mpsc::Sender<Input>,
+    /// The one in use: commands of another do not outlive it.
+    transport: watch::Receiver<Transport>,
     /// Why the last one did not get through, in words; none if it did.
     problem: Arc<Mutex<Option<String>>>,
 }
 
 impl Direct {
-    pub(super) fn new(onions: Onions, core: mpsc::Sender<Input>) -> Self {
+    pub(super) fn new(onions: Onions, core: mpsc::Sender<Input>, transport: watch::Receiver<Transport>) -> Self {
         Self {
             onions,
             dialer: Arc::new(StreamDialer::new(Limits { handshake: HANDSHAKE, ..Limits::default() })),
             places: Arc::new(Semaphore::new(ON_THEIR_WAY)),
             core,
+            transport,
             problem: Arc::default(),
         }
     }
@@ -55,11 +61,16 @@ impl Direct {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return tracing::debug!("too many commands are on their way; one is lost");
         };
-        let direct = self.clone();
+        let mut direct = self.clone();
+        direct.transport.mark_unchanged();
         tokio::spawn(async move {
             let _place = place;
             let id = command.id;
-            let answer = timeout(REPLY_DEADLINE, direct.exchange(command)).await;
+            let mut transport = direct.transport.clone();
+            let answer = tokio::select! {
+                answer = timeout(REPLY_DEADLINE, direct.exchange(command)) => answer,
+                _ = transport.changed() => return,
+            };
             let told = match answer {
                 Ok(Ok(frame)) => {
                     // The core may be gone.
@@ -82,7 +93,10 @@ impl Direct {
         let link = self.dialer.dial(stream, &command.link_key, hello).await;
         let mut link = link.map_err(|error| format!("its mailbox does not prove its key ({error})"))?;
         link.sender.try_send(command.frame).map_err(|_| "the circuit ended")?;
-        match link.receiver.recv().await {
+        let answer = link.receiver.recv().await;
+        // Nothing more is to come, and the circuit is wanted for the next.
+        link.receiver.close();
+        match answer {
             Ok(Some(frame)) => Ok(frame),
             Ok(None) | Err(_) => Err("the circuit ended before the answer came".into()),
         }

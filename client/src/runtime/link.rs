@@ -101,7 +101,7 @@ pub(super) async fn run(core: mpsc::Sender<Input>, mut transport: watch::Receive
 /// Dials, and once more with the solution each time that the entry asks for a puzzle.
 async fn dial(plan: &mut Plan) -> Result<(Socket, Link), String> {
     for _ in 0..=PUZZLES {
-        let (socket, link) = dial_once(plan).await.inspect_err(|why| tracing::info!(%why, "no link to the entry"))?;
+        let (socket, link) = dial_once(plan).await.inspect_err(|why| tracing::debug!(%why, "no link to the entry"))?;
         let asked = Hello::decode(link.hello.body()).ok().and_then(|hello| SessionAsk::from_room(&hello.puzzle));
         let Some(asked) = asked else { return Ok((socket, link)) };
         drop(link);

@@ -105,8 +105,8 @@ impl Runtime {
         let (send, inputs) = mpsc::channel(INPUTS);
         let (jobs, slow_jobs) = (start_builder(send.clone())?, start_builder(send.clone())?);
         let onions = Onions::new(&core.store().folder().unwrap_or_default(), network.tor.clone());
-        let direct = Direct::new(onions.clone(), send.clone());
         let (changed, transport) = watch::channel(core.transport());
+        let direct = Direct::new(onions.clone(), send.clone(), transport.clone());
         tokio::spawn(link::run(send, transport));
         Ok(Self {
             core,
@@ -228,7 +228,9 @@ impl Runtime {
             self.core.guards().iter().filter_map(|guard| known.iter().find(|entry| entry.id == *guard)).collect();
         let turn = usize::try_from(self.failures / GUARD_TRIES).unwrap_or(0);
         let guard = guards.get(turn % guards.len().max(1)).copied();
-        let entry = guard.or_else(|| pick(&mut self.rng, &known))?.clone();
+        self.dialed = None;
+        let any = || if self.core.guards().is_empty() { pick(&mut self.rng, &known) } else { None };
+        let entry = guard.or_else(any)?.clone();
         self.dialed = Some(entry.id);
         let to = match entry.onion.filter(|_| over_tor) {
             Some(onion) => link::Address::Onion(onion, self.onions.clone()),

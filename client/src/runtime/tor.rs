@@ -17,7 +17,7 @@ pub(super) struct Onions {
 impl Onions {
     /// For an account in this folder.
     pub(super) fn new(home: &std::path::Path, network: Option<TorNetwork>) -> Self {
-        let settings = Some(home.join(SETTINGS)).filter(|path| path.exists());
+        let settings = Some(home.join(SETTINGS));
         Self { setup: Setup { folder: home.join("tor"), network, settings }, tor: Default::default() }
     }
 
@@ -36,12 +36,23 @@ impl Onions {
         if none { Err(TorError::NoNetwork) } else { Ok(()) }
     }
 
+    /// Settings count that are there now. Only a file that is not there is none: bridges must not be left out by mistake.
+    fn open(&self) -> Result<Tor, TorError> {
+        let mut setup = self.setup.clone();
+        if let Some(path) = &setup.settings
+            && !path.try_exists().map_err(|error| TorError::Settings(format!("{SETTINGS}: {error}")))?
+        {
+            setup.settings = None;
+        }
+        Tor::open(&setup)
+    }
+
     /// A stream to an onion service, over a circuit of its own.
     ///
     /// # Errors
     /// [`TorError`].
     pub(super) async fn connect(&self, address: &str) -> Result<OnionStream, TorError> {
-        let tor = self.tor.get_or_try_init(async || Tor::open(&self.setup)).await?;
+        let tor = self.tor.get_or_try_init(async || self.open()).await?;
         tor.connect(address).await
     }
 }
