@@ -137,7 +137,7 @@ impl Tor {
                 Ok(stream) if circuit.opened(&stream) => return Ok((stream, circuit)),
                 Ok(_) => {}
                 // The stream came upon the circuit before, while that was ending.
-                Err(error) if circuit.is_used() && error.kind() == ErrorKind::BadApiUsage => circuit.renew(),
+                Err(error) if circuit.is_used() && is_ending(&error) => circuit.renew(),
                 Err(error) => return Err(self.why(&error)),
             }
         }
@@ -168,6 +168,11 @@ impl fmt::Debug for Tor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Tor(..)")
     }
+}
+
+/// What a stream meets on a circuit that is being ended.
+fn is_ending(error: &arti_client::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BadApiUsage | ErrorKind::CircuitCollapse)
 }
 
 /// An error and all that led to it; arti leaves out what would name a service.
