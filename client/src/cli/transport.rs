@@ -5,7 +5,8 @@ use crate::api::types::{Transport, TransportChoice, TransportRequest, Transports
 
 /// Below the table, in plain words.
 const COSTS: &str = "Costs are reckoned: all day online, idle or busy alike, texts between two of the same transport with nothing \
-                     queued. Circuits were measured on a private Tor network; on the public one they take a second or more longer.";
+                     queued. Circuits were timed on a private Tor network; on the public one they take a second or more longer. \
+                     Bytes over Tor are estimates.";
 const NO_OTHER: &str = "Nothing ever goes by another way than the one in use: if that fails, messages wait.";
 /// What a change does, before the question.
 const CHANGE: &str = "The connection ends and a new one begins by the other way, which who watches your line sees. Messages on their \
