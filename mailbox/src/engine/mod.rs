@@ -26,7 +26,7 @@ mod sweep;
 
 pub use copies::FromPeer;
 pub use peers::{COPIES_MAX, ITEMS_MAX};
-pub use replies::REPLIES_MAX;
+pub use replies::{Back, REPLIES_MAX};
 pub use sweep::Progress;
 
 use crate::store::{BoxStore, Change, Confirmation, Series, StoreError, StoreId, Usage};
@@ -50,7 +50,6 @@ use veilpost_packet::{
     peer::{PeerItem, PlacementHash},
     primitives::{Secret32, SigningSecret, hash, label},
     random::{EngineRng, bytes, exponential},
-    sphinx::Surb,
     time::{Day, Epoch, Tick, Timestamp},
 };
 use veilpost_pki::{PutAdmission, View, descriptor::FILL_MAX, topology};
@@ -134,25 +133,6 @@ pub struct Arrived {
     pub back: Back,
     /// What is asked.
     pub request: Request,
-}
-
-/// How a reply goes back.
-#[derive(Debug)]
-pub enum Back {
-    /// In a packet, by the reply block that came with the command.
-    Surb(Surb),
-    /// Over the stream that the command came on, by the shell's number for it.
-    Stream(u64),
-}
-
-impl Back {
-    /// The reply block, if that is the way.
-    pub fn into_surb(self) -> Option<Surb> {
-        match self {
-            Self::Surb(surb) => Some(surb),
-            Self::Stream(_) => None,
-        }
-    }
 }
 
 /// A command as the engine sees it.

@@ -1,17 +1,36 @@
 //! Replies that wait for their time. Each leaves at a time that is drawn on arrival, whatever is asked and whatever is answered;
 //! until then another mailbox may make the answer better.
 
-use super::Back;
 use std::collections::BTreeMap;
 use veilpost_packet::{
     boxes::{ContentHash, SealedBox},
     command::{Answer, HolderSignature, Reply},
     ids::{BoxId, DocumentHash},
+    sphinx::Surb,
     time::{Epoch, Tick, Timestamp},
 };
 
 /// Replies that may wait for their time. Whoever sends packets pushes them; beyond it commands are dropped unseen.
 pub const REPLIES_MAX: usize = 65_536;
+
+/// How a reply goes back.
+#[derive(Debug)]
+pub enum Back {
+    /// In a packet, by the reply block that came with the command.
+    Surb(Surb),
+    /// Over the stream that the command came on, by the shell's number for it.
+    Stream(u64),
+}
+
+impl Back {
+    /// The reply block, if that is the way.
+    pub fn into_surb(self) -> Option<Surb> {
+        match self {
+            Self::Surb(surb) => Some(surb),
+            Self::Stream(_) => None,
+        }
+    }
+}
 
 /// What would make an answer better.
 #[derive(Debug)]

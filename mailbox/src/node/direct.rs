@@ -28,7 +28,7 @@ const COMMAND: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(60);
 /// How long the client may take to read the answer and close.
 const CLOSE: Duration = Duration::from_secs(15);
-/// Streams that wait for their answer at most: as many links as the acceptor bears.
+/// Streams that wait for their answer at most: twice the links that the acceptor bears.
 const STREAMS_MAX: usize = 8_192;
 
 /// Takes links that came through the onion service until it ends.
