@@ -119,10 +119,14 @@ fn init<R: Relay>(config: &R::Config, epoch: u64) -> Result<(), Failure> {
 fn run<R: Relay>(config: R::Config) -> Result<(), Failure> {
     logs::start(&R::node(&config).log).map_err(Failure::config)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::runtime)?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let stop = stop::requested().map_err(Failure::runtime)?;
         let relay = R::start(config).await?;
         stop::announce_ready();
         relay.run(stop).await
-    })
+    });
+    // The relay has closed all that must be closed. A thread of arti's onion services sleeps by this runtime's clock, never ends,
+    // and panics if the runtime does: so that ends with the process, which is over now.
+    std::mem::forget(runtime);
+    ended
 }

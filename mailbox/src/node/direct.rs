@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::timeout,
 };
 use veilpost_link::{Arrival, Link};
@@ -33,14 +33,24 @@ const STREAMS_MAX: usize = 8_192;
 
 /// Takes links that came through the onion service until it ends.
 pub(super) async fn accept(mut arrivals: mpsc::Receiver<Arrival>, shared: Arc<Shared>) {
-    let numbers = Arc::new(AtomicU64::new(0));
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let desk = Arc::new(Desk { shared, numbers: AtomicU64::new(0), checks: Arc::new(Semaphore::new(processors)) });
     while let Some(arrival) = arrivals.recv().await {
-        tokio::spawn(serve(arrival, Arc::clone(&shared), Arc::clone(&numbers)));
+        tokio::spawn(serve(arrival, Arc::clone(&desk)));
     }
 }
 
+/// What all links have in common.
+struct Desk {
+    shared: Arc<Shared>,
+    numbers: AtomicU64,
+    /// Commands that are checked at one time, or wait for the core's queue: one for each processor. The others wait with their links.
+    checks: Arc<Semaphore>,
+}
+
 /// One command, one answer.
-async fn serve(arrival: Arrival, shared: Arc<Shared>, numbers: Arc<AtomicU64>) {
+async fn serve(arrival: Arrival, desk: Arc<Desk>) {
+    let shared = &desk.shared;
     if Hello::decode(arrival.hello.body()).is_err() {
         return arrival.refuse();
     }
@@ -48,26 +58,34 @@ async fn serve(arrival: Arrival, shared: Arc<Shared>, numbers: Arc<AtomicU64>) {
     let Link { sender, mut receiver, .. } = arrival.admit(hello);
     let Ok(Ok(Some(frame))) = timeout(COMMAND, receiver.recv()).await else { return };
     shared.metrics.commands_in.inc();
-    let number = numbers.fetch_add(1, Ordering::Relaxed);
-    let (checking, answer) = (Arc::clone(&shared), oneshot::channel());
-    // Signature and puzzle cost a tenth of a millisecond, and the core's queue may be full for a moment.
-    let told = tokio::task::spawn_blocking(move || {
-        let arrived = read(&frame, number, &checking)?;
-        // Otherwise the mailbox stops.
-        let _ = checking.core.send(Input::Direct(number, Box::new(arrived), answer.0));
-        Ok(())
-    });
-    let Ok(told) = told.await else { return };
-    if let Err(reason) = told {
-        shared.metrics.dropped(reason).inc();
-        return;
-    }
-    let Ok(Ok(plaintext)) = timeout(ANSWER, answer.1).await else { return };
+    let Ok(Some(plaintext)) = timeout(ANSWER, answer(&desk, frame)).await else { return };
     let Ok(reply) = Reply::to_frame(&plaintext) else { return };
     if sender.try_send(reply).is_ok() {
         shared.metrics.replies.inc();
         // The client closes when it has it. Closed from here, the circuit could end before its last cells are through.
         let _ = timeout(CLOSE, receiver.recv()).await;
+    }
+}
+
+/// What the core answers to a command; `None` if it is dropped.
+async fn answer(desk: &Desk, frame: Frame) -> Option<Vec<u8>> {
+    let number = desk.numbers.fetch_add(1, Ordering::Relaxed);
+    let check = Arc::clone(&desk.checks).acquire_owned().await.ok()?;
+    let (shared, (send, receive)) = (Arc::clone(&desk.shared), oneshot::channel());
+    // Signature and puzzle cost a tenth of a millisecond, and the core's queue may be full for a moment.
+    let told = tokio::task::spawn_blocking(move || {
+        let _check = check;
+        let arrived = read(&frame, number, &shared)?;
+        // Otherwise the mailbox stops.
+        let _ = shared.core.send(Input::Direct(number, Box::new(arrived), send));
+        Ok(())
+    });
+    match told.await.ok()? {
+        Ok(()) => receive.await.ok(),
+        Err(reason) => {
+            desk.shared.metrics.dropped(reason).inc();
+            None
+        }
     }
 }
 
