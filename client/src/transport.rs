@@ -1,15 +1,20 @@
 //! How a client reaches the network, and who learns what by it. The engine's boxes, clocks and decoys are the same on all of them.
 
-/// The ways to the network.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A way to the network.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize, ToSchema, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Transport {
-    /// Packets through the mixes, from this computer's address to an entry's.
+    /// Through the mixes, from this computer's address
     #[default]
     Mixnet,
-    /// Packets through the mixes, to the onion service of an entry.
+    /// Through the mixes, without showing this computer's address to an entry
     MixnetOverTor,
-    /// Commands to the onion services of mailboxes, each over a circuit of its own; documents and digests from the onion service of an
-    /// entry.
+    /// To mailboxes through Tor alone: faster, and weaker against who watches lines
     Tor,
 }
 

@@ -22,6 +22,9 @@ pub enum DialError {
     /// The peer does not answer, refuses, or does not hold the expected key.
     #[error("handshake failed: {0}")]
     Handshake(String),
+    /// What carries the handshake ended in the middle of it.
+    #[error("the connection ended during the handshake")]
+    Lost,
     /// The peer closed the connection before its first frame: it does not want this link.
     #[error("the peer refused the link")]
     Refused,

@@ -37,6 +37,11 @@ impl Tor {
         match self.0 {}
     }
 
+    /// How far it is on the way to a circuit.
+    pub fn progress(&self) -> Option<String> {
+        match self.0 {}
+    }
+
     /// A stream to an onion service.
     ///
     /// # Errors

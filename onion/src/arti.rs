@@ -83,26 +83,36 @@ impl Tor {
     pub async fn bootstrap(&self) -> Result<(), TorError> {
         match timeout(BOOTSTRAP, self.client.bootstrap()).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.why(&error)),
-            Err(_) => Err(self.blocked().unwrap_or(TorError::Deadline)),
+            Ok(Err(error)) => {
+                tracing::debug!(error = %chain(&error), "no directory");
+                Err(self.no_directory())
+            }
+            Err(_) => Err(self.no_directory()),
         }
     }
 
+    fn no_directory(&self) -> TorError {
+        let why = self.blocked().or_else(|| self.progress()).unwrap_or_default();
+        if why.to_ascii_lowercase().contains("clock") { TorError::Clock(why) } else { TorError::NoDirectory(why) }
+    }
+
+    /// How far it is on the way to a circuit, in arti's words; `None` once there can be one.
+    pub fn progress(&self) -> Option<String> {
+        let status = self.client.bootstrap_status();
+        (!status.ready_for_traffic()).then(|| status.to_string())
+    }
+
     /// What keeps arti from getting on, as far as it knows.
-    fn blocked(&self) -> Option<TorError> {
-        let blocked = self.client.bootstrap_status().blocked()?;
-        let message = blocked.message().to_string();
-        Some(if message.to_ascii_lowercase().contains("clock") {
-            TorError::Clock(message)
-        } else {
-            TorError::Unreachable(message)
-        })
+    fn blocked(&self) -> Option<String> {
+        Some(self.client.bootstrap_status().blocked()?.message().to_string())
     }
 
     fn why(&self, error: &arti_client::Error) -> TorError {
         tracing::debug!(error = %chain(error), "an onion service was not reached");
         match error.kind() {
             ErrorKind::ClockSkew | ErrorKind::DirectoryExpired => TorError::Clock(error.to_string()),
+            // What it says while an earlier try that was given up is taken up again.
+            ErrorKind::BootstrapRequired => self.no_directory(),
             ErrorKind::OnionServiceNotFound => TorError::NoSuchService,
             ErrorKind::OnionServiceAddressInvalid | ErrorKind::InvalidStreamTarget => TorError::Address,
             ErrorKind::OnionServiceNotRunning
@@ -112,7 +122,7 @@ impl Tor {
             | ErrorKind::RemoteStreamClosed
             | ErrorKind::RemoteStreamReset
             | ErrorKind::RemoteStreamError => TorError::NoAnswer(error.kind().to_string()),
-            kind => self.blocked().unwrap_or_else(|| TorError::Unreachable(kind.to_string())),
+            kind => TorError::Unreachable(self.blocked().unwrap_or_else(|| kind.to_string())),
         }
     }
 

@@ -27,6 +27,9 @@ pub enum TorError {
     /// The computer's clock and Tor's directory do not agree.
     #[error("Tor's directory is not of this computer's time ({0}); set the clock")]
     Clock(String),
+    /// It has not come yet. arti tries for ever, and does not tell a clock that is days off from relays that do not answer.
+    #[error("Tor's directory has not come ({0}); check this computer's connection, and its clock")]
+    NoDirectory(String),
     /// Relays do not answer.
     #[error("the Tor network cannot be reached ({0})")]
     Unreachable(String),

@@ -2,6 +2,7 @@
 
 pub use super::refusal::{Refusal, RefusalCode};
 use crate::store::messages::{Direction as StoredDirection, Kind as StoredKind, State as StoredState, StoredMessage};
+pub use crate::transport::Transport;
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use utoipa::ToSchema;
@@ -115,46 +116,6 @@ impl From<crate::core::Offers> for Profiles {
     }
 }
 
-/// A way to the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Transport {
-    /// Through the mixes, from this computer's address
-    #[default]
-    Mixnet,
-    /// Through the mixes, without showing this computer's address to an entry
-    MixnetOverTor,
-    /// To mailboxes through Tor alone: faster, and weaker against who watches lines
-    Tor,
-}
-
-impl Transport {
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        crate::transport::Transport::from(self).name()
-    }
-}
-
-impl From<crate::transport::Transport> for Transport {
-    fn from(transport: crate::transport::Transport) -> Self {
-        match transport {
-            crate::transport::Transport::Mixnet => Self::Mixnet,
-            crate::transport::Transport::MixnetOverTor => Self::MixnetOverTor,
-            crate::transport::Transport::Tor => Self::Tor,
-        }
-    }
-}
-
-impl From<Transport> for crate::transport::Transport {
-    fn from(transport: Transport) -> Self {
-        match transport {
-            Transport::Mixnet => Self::Mixnet,
-            Transport::MixnetOverTor => Self::MixnetOverTor,
-            Transport::Tor => Self::Tor,
-        }
-    }
-}
-
 /// Somebody, and what they learn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Learns {
@@ -185,17 +146,17 @@ pub struct Transports {
 }
 
 impl Transports {
-    pub(crate) fn new(used: crate::transport::Transport, params: Option<&veilpost_pki::Params>) -> Self {
-        let choice = |transport: crate::transport::Transport| {
+    pub(crate) fn new(used: Transport, params: Option<&veilpost_pki::Params>) -> Self {
+        let choice = |transport: Transport| {
             let learns = transport.who_learns_what();
             let cost = |params| crate::cost::over(params, veilpost_packet::profile::Profile::Standard, transport);
             TransportChoice {
-                transport: transport.into(),
+                transport,
                 learns: learns.map(|(who, what)| Learns { who: who.into(), what: what.into() }).to_vec(),
                 cost: params.map(|params| ProfileCost::new(Profile::Standard, &cost(params))),
             }
         };
-        Self { transport: used.into(), choices: crate::transport::Transport::ALL.map(choice).to_vec() }
+        Self { transport: used, choices: Transport::ALL.map(choice).to_vec() }
     }
 }
 

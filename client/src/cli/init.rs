@@ -53,7 +53,7 @@ pub(super) fn run(
     store.transaction(|tx| {
         meta::set(tx, meta::NETWORK_FILE, text.as_bytes())?;
         meta::set_profile(tx, profile.into())?;
-        meta::set_transport(tx, transport.into())?;
+        meta::set_transport(tx, transport)?;
         create_account(tx, &name, authorities.network(), os::now(), &mut rng)
     })?;
 
@@ -90,6 +90,9 @@ fn reachable(file: &NetworkFile, transport: Transport) -> Result<(), CliError> {
     }
     if !veilpost_onion::BUILT {
         return Err(CliError::refused(format!("{name}: {}", veilpost_onion::TorError::NotBuilt)));
+    }
+    if file.tor.as_ref().is_some_and(|tor| tor.authorities.is_empty()) {
+        return Err(CliError::refused(format!("{name}: {}", veilpost_onion::TorError::NoNetwork)));
     }
     if file.entries.iter().all(|entry| entry.onion.is_none()) {
         return Err(CliError::refused(format!("{name}: no entry of the network file has an onion service")));

@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods, reason = "a shell: sockets, waits and the system's clock belong here")]
 
 mod args;
+mod change;
 mod daemon;
 mod error;
 mod home;

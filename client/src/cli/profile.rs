@@ -1,6 +1,6 @@
 //! `profile`: what each profile costs, and the choice of one.
 
-use super::{Context, error::CliError, output};
+use super::{Context, change::may_change, error::CliError, output};
 use crate::api::types::{Profile, ProfileCost, ProfileRequest, Profiles};
 
 /// Before a choice, in plain words.
@@ -10,15 +10,7 @@ const SETS: &str = "Each profile is a crowd of its own: whoever watches your lin
 pub(super) async fn run(context: &mut Context, wished: Option<Profile>, yes: bool) -> Result<(), CliError> {
     let profiles: Profiles = context.home.client().get("/v1/profile").await?;
     let Some(profile) = wished else { return show(context, &profiles) };
-    if !(yes || context.json || context.terminal.interactive) {
-        return Err(CliError::usage("a profile is changed after one question on a terminal; in a script, add --yes"));
-    }
-    if context.json && !yes {
-        return Err(CliError::usage("with --json nothing is asked; add --yes"));
-    }
-    if !yes && !confirm(context, &profiles, profile)? {
-        return Err(CliError::refused("nothing was changed"));
-    }
+    may_change(context, yes, ("profile", profile.name()), |context| show(context, &profiles))?;
     let changed: Profiles = context.home.client().post("/v1/profile", &ProfileRequest { profile }).await?;
     if context.json {
         return Ok(context.terminal.json(&changed)?);
@@ -72,11 +64,4 @@ fn show(context: &mut Context, profiles: &Profiles) -> Result<(), CliError> {
         )?;
     }
     Ok(context.terminal.line(SETS)?)
-}
-
-/// Shows what it costs and asks once.
-fn confirm(context: &mut Context, profiles: &Profiles, profile: Profile) -> Result<bool, CliError> {
-    show(context, profiles)?;
-    let answer = context.terminal.ask(&format!("Change to {}? [y/N] ", profile.name()))?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

@@ -1,12 +1,12 @@
 //! `transport`: who learns what by each way to the network, and the choice of one.
 
-use super::{Context, error::CliError, output};
+use super::{Context, change::may_change, error::CliError, output};
 use crate::api::types::{Transport, TransportChoice, TransportRequest, Transports};
 
 /// Below the table, in plain words.
 const COSTS: &str = "Costs are reckoned: all day online, idle or busy alike, texts between two of the same transport with nothing \
-                     queued. Circuits were timed on a private Tor network; on the public one they take a second or more longer. \
-                     Bytes over Tor are estimates.";
+                     queued. Circuits and bytes over Tor were measured on a private Tor network; on the public one a circuit takes a \
+                     second or more longer.";
 const NO_OTHER: &str = "Nothing ever goes by another way than the one in use: if that fails, messages wait.";
 /// What a change does, before the question.
 const CHANGE: &str = "The connection ends and a new one begins by the other way, which who watches your line sees. Messages on their \
@@ -15,14 +15,8 @@ const CHANGE: &str = "The connection ends and a new one begins by the other way,
 pub(super) async fn run(context: &mut Context, wished: Option<Transport>, yes: bool) -> Result<(), CliError> {
     let transports: Transports = context.home.client().get("/v1/transport").await?;
     let Some(transport) = wished else { return show(context, &transports) };
-    if !(yes || context.json || context.terminal.interactive) {
-        return Err(CliError::usage("a transport is changed after one question on a terminal; in a script, add --yes"));
-    }
-    if context.json && !yes {
-        return Err(CliError::usage("with --json nothing is asked; add --yes"));
-    }
-    if !yes && !confirm(context, &transports, transport)? {
-        return Err(CliError::refused("nothing was changed"));
+    if transport != transports.transport {
+        may_change(context, yes, ("transport", transport.name()), |context| compare(context, &transports, transport))?;
     }
     let changed: Transports = context.home.client().post("/v1/transport", &TransportRequest { transport }).await?;
     if context.json {
@@ -67,14 +61,12 @@ fn describe(context: &mut Context, choice: &TransportChoice, used: bool) -> Resu
     Ok(())
 }
 
-/// Shows what is given up and gained, and asks once.
-fn confirm(context: &mut Context, transports: &Transports, transport: Transport) -> Result<bool, CliError> {
+/// Shows what is given up and gained.
+fn compare(context: &mut Context, transports: &Transports, transport: Transport) -> Result<(), CliError> {
     for choice in
         transports.choices.iter().filter(|choice| [transport, transports.transport].contains(&choice.transport))
     {
         describe(context, choice, choice.transport == transports.transport)?;
     }
-    context.terminal.line(CHANGE)?;
-    let answer = context.terminal.ask(&format!("Change to {}? [y/N] ", transport.name()))?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    Ok(context.terminal.line(CHANGE)?)
 }

@@ -86,7 +86,7 @@ impl Core {
         let Some(document) = self.document.clone() else { return };
         if let Some(connection) = &mut self.connection
             && (other_rates || connection.clocks.is_none())
-            && connection.entry != NodeId([0; 32])
+            && connection.entry.is_some()
         {
             // Exponential gaps have no memory: drawing them anew changes nothing that can be seen.
             let rates = document.params.rates(connection.profile);
@@ -170,8 +170,9 @@ impl Core {
             return true;
         }
         let Some(document) = &self.document else { return false };
-        let listed = document.entries.iter().any(|entry| entry.id == connection.entry);
-        connection.entry != NodeId([0; 32]) && (!listed || self.suspicion.must_leave(&connection.entry))
+        let Some(entry) = &connection.entry else { return false };
+        let listed = document.entries.iter().any(|other| other.id == *entry);
+        !listed || self.suspicion.must_leave(entry)
     }
 
     /// True while a packet of this epoch may leave: in the first half of the grace period of its keys. The other half is for its
@@ -199,7 +200,8 @@ impl Core {
     /// What a person should know of the network document.
     pub(super) fn document_warnings(&self, now: Timestamp) -> Option<String> {
         let Some(document) = &self.document else {
-            return self.connection.as_ref().map(|_| "connected, but no valid network document yet".to_owned());
+            let up = self.connection.as_ref().is_some_and(|connection| connection.entry.is_some());
+            return up.then(|| "connected, but no valid network document yet".to_owned());
         };
         if now >= document.valid_until {
             return Some("the network document has expired; waiting for a newer one".to_owned());

@@ -66,9 +66,10 @@ impl Core {
         if connection.transport.is_direct() {
             return Some(Path::Direct(fresh_id(&mut self.rng)));
         }
+        let entry = connection.entry?;
         let session = Hop { address: connection.address.0, key: connection.secret.public() };
-        let there = topology::forward_route(&mut self.rng, document, &self.middle, &connection.entry, mailbox)?;
-        let back = topology::reply_route(&mut self.rng, document, &self.middle, &connection.entry, session)?;
+        let there = topology::forward_route(&mut self.rng, document, &self.middle, &entry, mailbox)?;
+        let back = topology::reply_route(&mut self.rng, document, &self.middle, &entry, session)?;
         let surb_id = fresh_id(&mut self.rng);
         let mut way = |hops: Vec<Hop>| Way {
             secret: random::bytes(&mut self.rng),
@@ -162,7 +163,8 @@ impl Core {
             // No entry is on its way that could be to blame for what does not come back.
             Made::Command(frame) => {
                 let flight = Flight { id: built.surb_id, mailbox: &built.mailbox, document: built.document };
-                (self.direct(&flight, frame).map(Departure::Mailbox), None)
+                let command = self.direct(&flight, frame).or_else(|| self.direct_loop(built.document));
+                (command.map(Departure::Mailbox), None)
             }
         };
         self.in_flight.insert(
@@ -174,7 +176,7 @@ impl Core {
 }
 
 /// The name by which an answer is known.
-fn fresh_id(rng: &mut EngineRng) -> SurbId {
+pub(super) fn fresh_id(rng: &mut EngineRng) -> SurbId {
     loop {
         if let Some(id) = SurbId::new(random::bytes(rng)) {
             return id;

@@ -40,7 +40,7 @@ impl Core {
         if let Some(connection) = &mut self.connection
             && connection.number == session.number
         {
-            connection.entry = entry;
+            connection.entry = Some(entry);
             self.guards.handle_reached(&entry);
             self.suspicion.handle_connected(entry);
             if let Some(document) = &self.document {
@@ -93,7 +93,7 @@ impl Core {
             number: self.connections,
             profile: self.profile,
             transport: self.transport,
-            entry: NodeId([0; 32]),
+            entry: None,
             address,
             secret,
             clocks: None,

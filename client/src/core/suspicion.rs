@@ -88,7 +88,8 @@ impl Core {
         let Some(connection) = self.connection.as_ref().filter(|connection| connection.clocks.is_some()) else {
             return;
         };
-        let (entry, rates) = (connection.entry, params.rates(connection.profile));
+        let Some(entry) = connection.entry else { return };
+        let rates = params.rates(connection.profile);
         if self.suspicion.must_leave(&entry) {
             return;
         }

@@ -89,4 +89,5 @@ mod sets;
 mod silence;
 mod storing;
 mod succession;
+mod transports;
 mod world;

@@ -3,12 +3,13 @@
 //! A choice takes effect at once, unlike a profile: who changes it wants something hidden from now on, or needs a way out. Whatever is
 //! in flight is asked for or sent again on its own schedule; nothing ever goes by another way than the one chosen.
 
-use super::{Core, CoreError, types::Flight};
+use super::{Core, CoreError, sending::fresh_id, types::Flight};
 use crate::{store::meta, transport::Transport};
 use veilpost_packet::{
-    command::Reply,
+    command::{Command, Reply},
     frame::{Frame, FrameKind},
-    ids::{LinkKey, NodeId, SurbId},
+    ids::{DocumentHash, LinkKey, NodeId, SurbId},
+    random,
     time::Timestamp,
 };
 use veilpost_pki::Document;
@@ -68,6 +69,21 @@ impl Core {
         let flight = self.take_flight(now, id).filter(|_| frame.kind() == FrameKind::Reply);
         let reply = Reply::from_body(frame.body()).ok();
         self.handle_reply(now, id, flight.zip(reply));
+    }
+
+    /// A Loop for some mailbox that has an onion service, in place of a command for one that has none: a tick that sent nothing would be
+    /// seen. Its answer is not waited for, so the command counts as one that was lost.
+    pub(super) fn direct_loop(&mut self, hash: DocumentHash) -> Option<DirectCommand> {
+        let document = self.documents.iter().find(|document| document.hash() == hash)?;
+        let reachable: Vec<_> = document.mailboxes.iter().filter(|mailbox| mailbox.onion.is_some()).collect();
+        let mailbox = random::pick(&mut self.rng, &reachable)?;
+        let frame = Command::Loop.to_frame(document.epoch);
+        Some(DirectCommand {
+            id: fresh_id(&mut self.rng),
+            onion: mailbox.onion.clone()?,
+            link_key: mailbox.link_key,
+            frame,
+        })
     }
 
     /// How to reach a mailbox without mixes, by the document that the command is of; `None` if it has no onion service.

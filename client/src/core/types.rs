@@ -136,7 +136,8 @@ pub(super) struct Connection {
     /// What the entry was told.
     pub(super) profile: Profile,
     pub(super) transport: Transport,
-    pub(super) entry: NodeId,
+    /// The one that took it; none while it is dialed.
+    pub(super) entry: Option<NodeId>,
     pub(super) address: SessionAddress,
     pub(super) secret: Arc<SphinxSecret>,
     pub(super) clocks: Option<Clocks>,

@@ -46,7 +46,7 @@ impl Runtime {
                 reply.send(set.map(|()| self.core.offers().into()).map_err(|error| refusal(&error)));
             }
             Command::Transport { reply } => reply.send(Ok(self.transports())),
-            Command::SetTransport { transport, reply } => reply.send(self.set_transport(transport.into())),
+            Command::SetTransport { transport, reply } => reply.send(self.set_transport(transport)),
             Command::Contacts { reply } => {
                 let all = self.core.contacts().map(|all| all.iter().map(Contact::from).collect());
                 reply.send(all.map_err(|error| refusal(&error)));
@@ -77,6 +77,8 @@ impl Runtime {
         let mut warnings = status.warnings;
         if self.failures > 0 {
             warnings.push(unreachable(self.core.transport(), &self.why).message);
+        } else if let Some(progress) = self.onions.progress() {
+            warnings.push(format!("Tor is not ready: {progress}"));
         }
         if let Some(why) = self.direct.problem().filter(|_| status.transport.is_direct()) {
             warnings.push(format!("a mailbox was not reached by tor and is tried again: {why}"));
@@ -111,6 +113,9 @@ impl Runtime {
         self.core.set_transport(now, transport).map_err(|error| refusal(&error))?;
         (self.failures, self.why) = (0, String::new());
         self.changed.send_replace(transport);
+        if !transport.needs_tor() {
+            self.onions.close();
+        }
         Ok(self.transports())
     }
 

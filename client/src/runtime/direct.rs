@@ -1,7 +1,10 @@
 //! Commands that go to mailboxes without mixes: each over a circuit and a link of its own, opened at its tick and not before, so that
 //! every tick looks alike. Whatever goes wrong is a reply that does not come: the engine sends again by its own clocks.
 
-use super::{Input, tor::Onions};
+use super::{
+    Input,
+    tor::{Onions, no_link},
+};
 use crate::{
     core::{DirectCommand, REPLY_DEADLINE},
     transport::Transport,
@@ -91,7 +94,7 @@ impl Direct {
         let stream = self.onions.connect(&command.onion).await.map_err(|error: TorError| error.to_string())?;
         let hello = Hello::node(DocumentHash::default()).to_frame();
         let link = self.dialer.dial(stream, &command.link_key, hello).await;
-        let mut link = link.map_err(|error| format!("its mailbox does not prove its key ({error})"))?;
+        let mut link = link.map_err(|error| no_link("the mailbox", &error))?;
         link.sender.try_send(command.frame).map_err(|_| "the circuit ended")?;
         let answer = link.receiver.recv().await;
         // Nothing more is to come, and the circuit is wanted for the next.

@@ -137,7 +137,7 @@ async fn dial_once(plan: &Plan) -> Result<(Socket, Link), String> {
             let stream = onions.connect(onion).await.map_err(|error| error.to_string())?;
             let dialer = StreamDialer::new(Limits { handshake: HANDSHAKE_OVER_TOR, ..Limits::default() });
             let link = dialer.dial(stream, &plan.key, hello).await;
-            let link = link.map_err(|error| format!("behind the onion service is not the entry ({error})"))?;
+            let link = link.map_err(|error| super::tor::no_link("the entry", &error))?;
             Ok((Socket::Stream { _dialer: dialer }, link))
         }
     }

@@ -298,8 +298,8 @@ fn start_builder(results: mpsc::Sender<Input>) -> Result<std::sync::mpsc::SyncSe
 fn unreachable(transport: Transport, why: &str) -> Refusal {
     let what = match transport {
         Transport::Mixnet => "no entry of the network answers; check this computer's connection".to_owned(),
-        _ => format!("no entry of the network is reached by {}: {why}. No other way is tried", transport.name()),
+        _ => format!("{} does not get through: {why}. No other way is tried", transport.name()),
     };
-    let message = format!("{what}. Nothing is lost: what is queued leaves when an entry answers");
+    let message = format!("{what}. Nothing is lost: what is queued leaves when there is a connection");
     Refusal::new(RefusalCode::NetworkUnreachable, message)
 }

@@ -67,6 +67,15 @@ async fn a_peer_with_another_key_is_refused() {
 }
 
 #[tokio::test]
+async fn a_stream_that_ends_during_the_handshake_is_not_taken_for_a_wrong_key() {
+    let ends = Ends::new(Limits::default());
+    let (near, far) = duplex(PIPE);
+    drop(far);
+    let lost = ends.dialer.dial(near, &secret(1).public(), hello()).await;
+    assert!(matches!(lost, Err(DialError::Lost)), "{lost:?}");
+}
+
+#[tokio::test]
 async fn a_dialer_without_post_quantum_key_exchange_is_refused() {
     let ends = Ends::new(Limits::default());
     let (near, far) = duplex(PIPE);

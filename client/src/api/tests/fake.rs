@@ -159,7 +159,7 @@ impl Fake {
     }
 
     fn transports(&self) -> Transports {
-        Transports::new(self.transport.into(), Some(&veilpost_pki::Params::standard()))
+        Transports::new(self.transport, Some(&veilpost_pki::Params::standard()))
     }
 
     fn next_profile(&self) -> Option<Profile> {
