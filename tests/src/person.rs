@@ -20,12 +20,16 @@ pub struct Person {
     home: PathBuf,
     passphrase: PathBuf,
     daemon: Option<Child>,
+    /// How far off this computer's clock is, in the words of `FAKETIME`.
+    clock: Option<String>,
 }
 
 /// The engine's numbers at debug, for [`Person::diagnosis`].
 const LOG: &str = "info,veilpost_client::core=debug";
 /// Lines of the log that a diagnosis shows.
 const LOG_LINES: usize = 12;
+/// Where Debian has it; `$LIB` is for the loader.
+const FAKETIME: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
 /// How long a daemon may take to start.
 const START: Duration = Duration::from_secs(30);
 
@@ -46,7 +50,7 @@ impl Person {
         fs::create_dir_all(folder)?;
         let passphrase = folder.join(format!("{name}.passphrase"));
         fs::write(&passphrase, format!("correct horse battery {name}\n"))?;
-        let person = Self { name: name.into(), home: folder.join(name), passphrase, daemon: None };
+        let person = Self { name: name.into(), home: folder.join(name), passphrase, daemon: None, clock: None };
         let network = network.display().to_string();
         person.json(&["init", "--network", &network, "--name", name, "--transport", transport.name()])?;
         Ok(person)
@@ -64,10 +68,20 @@ impl Person {
 
     fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(program("veilpost")?);
+        if let Some(off) = &self.clock {
+            // Waits last as long as ever; only the time of day is another.
+            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME", off).env("DONT_FAKE_MONOTONIC", "1");
+        }
         command.arg("--home").arg(&self.home).arg("--passphrase-file").arg(&self.passphrase).args(arguments);
         command.env("VEILPOST_LOG", LOG);
         command.env_remove("VEILPOST_HOME").stdin(Stdio::null());
         Ok(command)
+    }
+
+    /// Sets the clock of this person's computer off by so much, such as `+5h`, from the next command on. Needs Debian's
+    /// `faketime`.
+    pub fn set_clock_off(&mut self, by: &str) {
+        self.clock = Some(by.to_owned());
     }
 
     /// Starts the daemon and waits until it answers.

@@ -29,12 +29,14 @@ const BULK: usize = 8 << 20;
 const CIRCUITS: usize = 20;
 /// The file that is sent on each pair.
 const FILE: usize = 1 << 20;
+/// How long all of them may take.
+const FILES: Duration = Duration::from_secs(3_600);
 /// Clients at once.
 const CROWD: usize = 20;
 
 fn main() -> ExitCode {
-    let files = std::env::args().any(|argument| argument == "--files");
-    match namespace::enter().and_then(|()| bench(files)) {
+    let with_files = std::env::args().any(|argument| argument == "--files");
+    match namespace::enter().and_then(|()| bench(with_files)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench-tor: {error}");
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(files: bool) -> Result<()> {
+fn bench(with_files: bool) -> Result<()> {
     let folder = tempfile::tempdir()?;
     println!("build: {}", if cfg!(debug_assertions) { "debug" } else { "release" });
     streams(&folder.path().join("streams"))?;
@@ -52,7 +54,8 @@ fn bench(files: bool) -> Result<()> {
     let network = Testnet::up(&folder.path().join("net"), &shape)?;
     network.wait_onions(STEP)?;
     println!("network of 15 nodes over 6 Tor nodes up and reachable: {:.1} s", started.elapsed().as_secs_f64());
-    let done = people(folder.path(), &network, files);
+    let done = people(folder.path(), &network);
+    let done = done.and_then(|()| if with_files { files(&folder.path().join("pairs"), &network) } else { Ok(()) });
     network.down()?;
     done?;
     crowd(&folder.path().join("crowd"))
@@ -67,6 +70,8 @@ fn streams(folder: &Path) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let done = runtime.block_on(measure(folder, tor.network()));
     tor.stop();
+    // A thread of arti's onion services never ends, and panics if the runtime does.
+    std::mem::forget(runtime);
     done
 }
 
@@ -140,8 +145,8 @@ async fn echo(stream: &mut veilpost_onion::OnionStream) -> Result<()> {
     Ok(())
 }
 
-/// Two people by each transport: connecting, texts, idle traffic, memory; and a file on each pair if asked.
-fn people(folder: &Path, network: &Testnet, files: bool) -> Result<()> {
+/// Two people by each transport: connecting, texts, idle traffic, memory.
+fn people(folder: &Path, network: &Testnet) -> Result<()> {
     let mut alice = Person::init(&folder.join("people"), "Alice", &network.network_file())?;
     let mut bob = Person::init(&folder.join("people"), "Bob", &network.network_file())?;
     for person in [&mut alice, &mut bob] {
@@ -200,19 +205,6 @@ fn people(folder: &Path, network: &Testnet, files: bool) -> Result<()> {
         let sizes: Vec<u64> = all.filter_map(|node| memory(network.pid(&node.name)?)).collect();
         println!("memory of each {} with an onion service: {sizes:?} MiB", kind.word());
     }
-    if files {
-        println!(
-            "\na file of 1 MiB, from the command to the whole file, minutes; clocks 8 times faster than a real network's"
-        );
-        for (number, (ours, theirs)) in
-            Transport::ALL.into_iter().flat_map(|ours| Transport::ALL.map(|theirs| (ours, theirs))).enumerate()
-        {
-            alice.change_to(ours)?;
-            bob.change_to(theirs)?;
-            let took = file(folder, &alice, &bob, number)?;
-            println!("{:<18}to {:<18}{:>6.1}", ours.name(), theirs.name(), took / 60.0);
-        }
-    }
     for person in [&mut alice, &mut bob] {
         person.stop()?;
     }
@@ -226,16 +218,51 @@ fn text(from: &Person, to: &Person, text: &str) -> Result<f64> {
     Ok(started.elapsed().as_secs_f64())
 }
 
-fn file(folder: &Path, from: &Person, to: &Person, number: usize) -> Result<f64> {
-    let path = folder.join(format!("file-{number}"));
-    fs::write(&path, vec![u8::try_from(number)?; FILE])?;
+/// Alice by one transport and Bob by another, for each pair of transports, all at once: how long a file takes.
+fn files(folder: &Path, network: &Testnet) -> Result<()> {
+    let pairs = || Transport::ALL.into_iter().flat_map(|ours| Transport::ALL.map(|theirs| [ours, theirs]));
+    let mut all = Vec::new();
+    for (number, by) in pairs().enumerate() {
+        let person = |by: Transport, name: &str| -> Result<Person> {
+            let mut person = Person::init_by(folder, &format!("{name}-{number}"), &network.network_file(), by)?;
+            person.start()?;
+            person.wait_connected(STEP)?;
+            Ok(person)
+        };
+        let two = [person(by[0], "Alice")?, person(by[1], "Bob")?];
+        let link = two[0].invite("bob")?;
+        two[1].accept(&link, "alice", STEP)?;
+        two[0].wait_contact("bob", STEP)?;
+        all.push(two);
+    }
+    println!(
+        "\na file of 1 MiB on each pair, {} files at once, from the command to the whole file; same clocks",
+        all.len()
+    );
+    let path = folder.join("file");
+    fs::write(&path, vec![7; FILE])?;
     let started = Instant::now();
-    from.json(&["send", "bob", "--file", &path.display().to_string()])?;
-    let whole = |lines: &[serde_json::Value]| {
-        lines.iter().filter(|line| line["kind"] == "file" && line["state"] == "received").count() > number
-    };
-    to.wait_received(STEP * 6, whole)?;
-    Ok(started.elapsed().as_secs_f64())
+    for two in &all {
+        two[0].json(&["send", "bob", "--file", &path.display().to_string()])?;
+    }
+    let mut waiting: Vec<_> = pairs().zip(&all).collect();
+    while !waiting.is_empty() && started.elapsed() < FILES {
+        std::thread::sleep(Duration::from_secs(1));
+        let mut left = Vec::new();
+        for (by, two) in waiting {
+            if two[1].received()?.iter().any(|line| line["kind"] == "file" && line["state"] == "received") {
+                let minutes = started.elapsed().as_secs_f64() / 60.0;
+                println!("{:<18}to {:<18}{minutes:>6.1} min", by[0].name(), by[1].name());
+            } else {
+                left.push((by, two));
+            }
+        }
+        waiting = left;
+    }
+    match waiting.len() {
+        0 => Ok(()),
+        left => Err(format!("{left} files did not arrive within {} minutes", FILES.as_secs() / 60).into()),
+    }
 }
 
 /// Commands that a client has sent since it was started, as its log says every second or so.

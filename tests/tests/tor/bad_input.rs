@@ -24,7 +24,7 @@ fn wait_warned(person: &Person, words: &str) {
 }
 
 #[test]
-fn a_wrong_key_or_no_onion_service_or_no_tor_network_is_told_and_nothing_goes_another_way() {
+fn a_wrong_key_or_clock_or_no_onion_service_or_no_tor_network_is_told_and_nothing_goes_another_way() {
     let _alone = alone();
     let scene = scene(Transport::Mixnet, Transport::MixnetOverTor);
     let people = scene.folder.path().join("people");
@@ -47,6 +47,19 @@ fn a_wrong_key_or_no_onion_service_or_no_tor_network_is_told_and_nothing_goes_an
     carol.start().unwrap();
     wait_warned(&carol, "behind the onion service is not the entry");
 
+    // The clock is hours off: Tor bears it, the network document does not.
+    let mut frank =
+        Person::init_by(&people, "Frank", &scene.network().network_file(), Transport::MixnetOverTor).unwrap();
+    frank.set_clock_off("+5h");
+    frank.start().unwrap();
+    wait_warned(&frank, "check this computer's clock");
+
+    // It is days off, and Tor does not bear it.
+    let mut grace = Person::init_by(&people, "Grace", &scene.network().network_file(), Transport::Tor).unwrap();
+    grace.set_clock_off("-10d");
+    grace.start().unwrap();
+    wait_warned(&grace, "Tor is not ready");
+
     // A service that nobody publishes.
     let unknown = with("unknown", &|network| {
         for entry in &mut network.entries {
@@ -56,12 +69,16 @@ fn a_wrong_key_or_no_onion_service_or_no_tor_network_is_told_and_nothing_goes_an
     let mut dave = Person::init_by(&people, "Dave", &unknown, Transport::Tor).unwrap();
     dave.start().unwrap();
     wait_warned(&dave, "No other way is tried");
-    assert!(carol.wait_connected(Duration::ZERO).is_err() && dave.wait_connected(Duration::ZERO).is_err());
+    for person in [&carol, &dave, &frank, &grace] {
+        assert!(person.wait_connected(Duration::ZERO).is_err(), "{}", person.name());
+    }
 
     // No onion service at all: such an account is not even made.
     let none = with("none", &|network| network.entries.iter_mut().for_each(|entry| entry.onion = None));
     let refused = Person::init_by(&people, "Eve", &none, Transport::Tor).unwrap_err().to_string();
     assert!(refused.contains("no entry of the network file has an onion service"), "{refused}");
+
+    wait_warned(&grace, "check this computer's connection, and its clock");
 
     // Tor is gone. Bob stays unconnected, though every entry could be reached without it; what he writes waits.
     scene.network().tor().unwrap().stop();
