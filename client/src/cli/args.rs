@@ -70,7 +70,8 @@ pub(super) enum Command {
     /// Show who learns what by each way to the network, or choose one
     #[command(
         after_help = "Examples:\n  veilpost transport\n  veilpost transport mixnet-over-tor\n\nSettings of Tor itself, such as \
-                            bridges, go into tor.toml in the home folder, in arti's words."
+                            bridges, go into tor.toml in the home folder, in arti's words. They are read when Tor is opened: with \
+                            the daemon, or by a change from mixnet."
     )]
     Transport {
         /// The one to use from now on

@@ -83,7 +83,7 @@ fn a_wrong_key_or_clock_or_no_onion_service_or_no_tor_network_is_told_and_nothin
     // Tor is gone. Bob stays unconnected, though every entry could be reached without it; what he writes waits.
     scene.network().tor().unwrap().stop();
     scene.bob.json(&["send", "alice", "written without Tor"]).unwrap();
-    wait_warned(&scene.bob, "by mixnet-over-tor");
+    wait_warned(&scene.bob, "mixnet-over-tor does not get through");
     std::thread::sleep(Duration::from_secs(20));
     assert!(scene.bob.wait_connected(Duration::ZERO).is_err(), "no silent fall back");
     let queued = scene.bob.run(&["send", "alice", "more", "--wait", "stored", "--timeout", "2"]).unwrap();
