@@ -14,7 +14,7 @@ use crate::{
     tls,
 };
 use rustls::{ServerConfig, pki_types::ServerName};
-use std::{fmt, io::ErrorKind, sync::Arc};
+use std::{fmt, sync::Arc};
 use tokio::{
     io::{AsyncRead, AsyncWrite, split},
     sync::{Semaphore, watch},
@@ -70,10 +70,11 @@ async fn open(
     let config = tls::client(own, expected, tls::provider()).map_err(unusable)?;
     let name = ServerName::try_from(tls::SERVER_NAME).map_err(|error| DialError::Unusable(error.to_string()))?;
     let connected = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
-    let connected = connected.map_err(|error| match error.kind() {
-        // What rustls does not accept; all else comes from the stream.
-        ErrorKind::InvalidData => DialError::Handshake(error.to_string()),
-        _ => DialError::Lost,
+    let connected = connected.map_err(|error| match error.get_ref().and_then(|why| why.downcast_ref()) {
+        Some(rustls::Error::AlertReceived(_)) => DialError::Refused,
+        Some(why) => DialError::Handshake(why.to_string()),
+        // It came from the stream.
+        None => DialError::Lost,
     })?;
     // Over QUIC rustls sees to that by itself.
     if connected.get_ref().1.alpn_protocol() != Some(tls::ALPN) {

@@ -92,7 +92,7 @@ impl Tor {
     }
 
     fn no_directory(&self) -> TorError {
-        let why = self.blocked().or_else(|| self.progress()).unwrap_or_default();
+        let why = self.blocked().or_else(|| self.progress()).unwrap_or_else(|| "it took too long".into());
         if why.to_ascii_lowercase().contains("clock") { TorError::Clock(why) } else { TorError::NoDirectory(why) }
     }
 

@@ -108,7 +108,9 @@ impl Person {
     /// # Errors
     /// What the command says.
     pub fn change_to(&self, transport: Transport) -> Result<()> {
-        self.json(&["transport", transport.name(), "--yes"]).map(drop)
+        let told = self.json(&["transport", transport.name(), "--yes"])?;
+        let now = told.first().and_then(|told| told.get("transport")).and_then(Value::as_str);
+        if now == Some(transport.name()) { Ok(()) } else { Err(format!("the transport is {now:?}").into()) }
     }
 
     /// Waits until the daemon is connected.
@@ -117,14 +119,22 @@ impl Person {
     /// If it is not within this time.
     pub fn wait_connected(&self, within: Duration) -> Result<()> {
         let deadline = Instant::now() + within;
-        while Instant::now() < deadline {
-            let status = self.json(&["status"])?;
-            if status.first().is_some_and(|status| status.get("connected") == Some(&Value::Bool(true))) {
-                return Ok(());
+        while !self.is_connected()? {
+            if Instant::now() > deadline {
+                return Err(format!("{} is not connected", self.name).into());
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        Err(format!("{} is not connected", self.name).into())
+        Ok(())
+    }
+
+    /// True if the daemon is connected now.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn is_connected(&self) -> Result<bool> {
+        let status = self.json(&["status"])?;
+        Ok(status.first().is_some_and(|status| status.get("connected") == Some(&Value::Bool(true))))
     }
 
     /// The daemon's process.

@@ -72,7 +72,7 @@ impl Core {
     }
 
     /// A Loop for some mailbox that has an onion service, in place of a command for one that has none: a tick that sent nothing would be
-    /// seen. Its answer is not waited for, so the command counts as one that was lost.
+    /// seen. Its answer is one that nothing asked for, and the command counts as lost.
     pub(super) fn direct_loop(&mut self, hash: DocumentHash) -> Option<DirectCommand> {
         let document = self.documents.iter().find(|document| document.hash() == hash)?;
         let reachable: Vec<_> = document.mailboxes.iter().filter(|mailbox| mailbox.onion.is_some()).collect();

@@ -77,7 +77,7 @@ impl Runtime {
         let mut warnings = status.warnings;
         if self.failures > 0 {
             warnings.push(unreachable(self.core.transport(), &self.why).message);
-        } else if let Some(progress) = self.onions.progress() {
+        } else if let Some(progress) = self.onions.progress().filter(|_| self.core.transport().needs_tor()) {
             warnings.push(format!("Tor is not ready: {progress}"));
         }
         if let Some(why) = self.direct.problem().filter(|_| status.transport.is_direct()) {
@@ -94,8 +94,9 @@ impl Runtime {
         })
     }
 
+    /// What there is; a connection by another transport than the chosen one is about to end.
     fn transports(&self) -> Transports {
-        Transports::new(self.core.transport_in_use(), self.core.document().map(|document| &document.params))
+        Transports::new(self.core.transport(), self.core.document().map(|document| &document.params))
     }
 
     /// Refuses what cannot be before anything is changed. The connection of another transport ends at once.
@@ -112,6 +113,7 @@ impl Runtime {
         }
         self.core.set_transport(now, transport).map_err(|error| refusal(&error))?;
         (self.failures, self.why) = (0, String::new());
+        self.direct.forget_problem();
         self.changed.send_replace(transport);
         if !transport.needs_tor() {
             self.onions.close();

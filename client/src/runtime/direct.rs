@@ -1,5 +1,6 @@
 //! Commands that go to mailboxes without mixes: each over a circuit and a link of its own, opened at its tick and not before, so that
-//! every tick looks alike. Whatever goes wrong is a reply that does not come: the engine sends again by its own clocks.
+//! every tick looks alike, as long as its mailbox has one of its tokens free (`onion`): with a mailbox that hangs, some wait and start
+//! late. Whatever goes wrong is a reply that does not come: the engine sends again by its own clocks.
 
 use super::{
     Input,
@@ -57,6 +58,11 @@ impl Direct {
     /// What keeps commands from getting through now, if anything does.
     pub(super) fn problem(&self) -> Option<String> {
         self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another transport has problems of its own.
+    pub(super) fn forget_problem(&self) {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Sends a command in a task of its own. Beyond the bound it is lost, as a packet may be.

@@ -68,13 +68,15 @@ pub(super) async fn run(core: mpsc::Sender<Input>, mut transport: watch::Receive
         let Ok(plan) = plan.await else { return };
         let dialed = match plan {
             Some(mut plan) => tokio::select! {
-                dialed = dial(&mut plan) => dialed.map(|(socket, link)| (plan, socket, link)),
+                // Nothing is dialed by a way that is not chosen any more.
+                biased;
                 changed = transport.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return,
                 },
+                dialed = dial(&mut plan) => dialed.map(|(socket, link)| (plan, socket, link)),
             },
-            None => Err("no entry has an onion service".into()),
+            None => Err("none of this client's entries has an onion service".into()),
         };
         if let Ok((plan, socket, link)) = dialed {
             wait = BACKOFF.0;

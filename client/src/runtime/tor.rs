@@ -77,10 +77,10 @@ impl Onions {
     /// # Errors
     /// [`TorError`].
     pub(super) async fn connect(&self, address: &str) -> Result<OnionStream, TorError> {
-        // Blocks for as long as files are read, once in a process's life.
         let onions = self.clone();
+        // Blocks while files are read, if it is not open.
         let opened = tokio::task::spawn_blocking(move || onions.open()).await;
-        opened.map_err(|_| TorError::Deadline)??.connect(address).await
+        opened.map_err(|fault| TorError::Settings(fault.to_string()))??.connect(address).await
     }
 }
 

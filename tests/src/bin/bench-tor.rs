@@ -315,9 +315,9 @@ fn connect_all(folder: &Path, network: &Testnet) -> Result<()> {
     println!("\n{CROWD} clients at once at a real network's rates, half by mixnet-over-tor and half by tor");
     println!("all connected {:.1} s after the first was started", started.elapsed().as_secs_f64());
     std::thread::sleep(Duration::from_secs(10));
-    let before = answered(network)?;
+    let before = arrived(network)?;
     std::thread::sleep(IDLE);
-    let after = answered(network)?;
+    let after = arrived(network)?;
     let commands = after - before;
     let expected = CROWD as f64 / 2.0 * (1.0 / 2.0 + 1.0 / 3.0 + 1.0 / 30.0) * IDLE.as_secs_f64();
     println!("commands by tor in {} s: {commands:.0} of about {expected:.0} that the clocks give", IDLE.as_secs());
@@ -327,7 +327,7 @@ fn connect_all(folder: &Path, network: &Testnet) -> Result<()> {
     Ok(())
 }
 
-fn answered(network: &Testnet) -> Result<f64> {
+fn arrived(network: &Testnet) -> Result<f64> {
     let mailboxes = network.nodes().iter().filter(|node| node.kind == Kind::Mailbox);
     mailboxes.map(|node| network.metric(&node.name, "veilpost_mailbox_commands_in_total")).sum()
 }
