@@ -32,9 +32,9 @@ deps:
 	@command -v $(firstword $(CARGO)) >/dev/null || { echo 'cargo is missing: install Rust 1.92 or later (https://rustup.rs)' >&2; exit 1; }
 	@command -v cc >/dev/null || { echo 'a C compiler is missing: install it with `sudo apt-get install build-essential`' >&2; exit 1; }
 
-# The Tor network of tests: Debian's `tor`, a clock that is off, and what makes a network namespace.
+# The Tor network of tests: Debian's `tor`, a bridge's pluggable transport, a clock that is off, and what makes a network namespace.
 deps-tor: deps
-	@missing=; for program in tor:tor tor-gencert:tor faketime:faketime ip:iproute2 unshare:util-linux; do \
+	@missing=; for program in tor:tor tor-gencert:tor obfs4proxy:obfs4proxy faketime:faketime ip:iproute2 unshare:util-linux; do \
 	  command -v $${program%%:*} >/dev/null || missing="$$missing $${program##*:}"; done; \
 	[ -z "$$missing" ] && exit 0; \
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
@@ -42,7 +42,7 @@ deps-tor: deps
 	  { apt-get install -y -qq --no-install-recommends $$missing || \
 	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; }; } >/dev/null 2>&1; \
 	fi; \
-	for program in tor tor-gencert faketime ip unshare; do command -v $$program >/dev/null || \
+	for program in tor tor-gencert obfs4proxy faketime ip unshare; do command -v $$program >/dev/null || \
 	  { echo "$$program is missing: install$$missing with \`sudo apt-get install$$missing\`" >&2; exit 1; }; done
 
 # Runs what follows where nothing but loopback can be reached: the kernel keeps it at home.

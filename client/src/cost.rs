@@ -66,16 +66,17 @@ fn traffic(params: &Params, rates: &Rates, transport: Transport) -> (u64, u64) {
     let young = params.catch_up.as_secs_f64().min(DAY);
     let sent = DAY * rates.up();
     let received = young / rates.catch_up_gap.as_secs_f64() + (DAY - young) * rates.down();
+    let wants = DAY / rates.loop_gap.as_secs_f64();
     let bytes = |own: f64, others: f64| (own * FRAME_BYTES + others * ACK_BYTES) as u64;
     let over_tor = |own: f64, others: f64| (own * TOR_FRAME_BYTES + others * TOR_ACK_BYTES) as u64;
     let circuits = |each: f64| (sent * each) as u64;
     match transport {
         Transport::Mixnet => (bytes(sent, received), bytes(received, sent)),
         Transport::MixnetOverTor => (over_tor(sent, received), over_tor(received, sent)),
-        // The downlink of the entry is the same; what it brings beside digests is decoys alone.
+        // The downlink of the entry is the same; what it brings beside digests is decoys alone. A Want goes up beside each Loop.
         Transport::Tor => (
-            over_tor(sent, received) + circuits(TOR_CIRCUIT_UP),
-            over_tor(received + sent, sent) + circuits(TOR_CIRCUIT_DOWN),
+            over_tor(sent + wants, received) + circuits(TOR_CIRCUIT_UP),
+            over_tor(received + sent, sent + wants) + circuits(TOR_CIRCUIT_DOWN),
         ),
     }
 }

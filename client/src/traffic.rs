@@ -22,7 +22,7 @@ pub enum Tick {
     Upkeep,
     /// Get clock: the oldest digest hit, else a Loop.
     Get,
-    /// Loop clock: a Want if digests are missing, else a Loop.
+    /// Loop clock: a Want if digests are missing, else a Loop; without mixes both.
     Loop,
 }
 

@@ -21,7 +21,7 @@ use std::{
 use tokio::{sync::mpsc, time::timeout};
 use tor_rtcompat::{CompoundRuntime, PreferredRuntime, RuntimeSubstExt as _};
 
-/// A token's circuit may not have ended yet when it is used again; the token that takes its place never had one.
+/// A token's circuit may not have ended yet when it is used again; that of the token that takes its place has.
 const FRESH_TRIES: usize = 2;
 /// How long a process that has just ended may keep the folder.
 const LOCK: Duration = Duration::from_secs(5);

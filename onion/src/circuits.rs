@@ -2,19 +2,28 @@
 //!
 //! arti keeps what it knows of a service, and an open circuit to it, for each *isolation token* and keeps them for two days. A token for
 //! every stream would fill the memory, and fetch the service's descriptor again each time. So each service has a few tokens that are used
-//! in turn: again only after their circuit has been ended; that it has is checked, not trusted.
+//! in turn: again only after their circuit has been ended; that it has is checked, not trusted. A token whose dial failed or was given up
+//! may still come to a circuit, which nobody here could end: it is parked until arti has.
+#![allow(clippy::disallowed_methods, reason = "a shell: reads the clock")]
 
 use arti_client::{DataStream, isolation::IsolationToken};
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tor_proto::client::stream::{ClientDataStreamCtrl, ClientStreamCtrl as _};
 
-/// Streams to one service at one time: more of them wait.
-pub(crate) const TOKENS: usize = 16;
+/// Streams to one service at one time: more of them wait. What a client's clocks give within the minute that an answer may take, if all of
+/// it goes to one mailbox.
+pub(crate) const TOKENS: usize = 64;
+/// How long a token is parked. arti ends a circuit that nothing uses after ten minutes, and a dial after some.
+const PARKED: Duration = Duration::from_secs(30 * 60);
+/// Tokens that are parked for one service: as many as can be in that time if each stream keeps its place for a minute and fails. Beyond
+/// it the one that was parked longest is forgotten, and arti remembers it for two days.
+const PARKED_MAX: usize = 2_048;
 /// Services that are remembered: mailboxes and entries of a document. Beyond it all are forgotten, and their descriptors fetched again.
 const SERVICES: usize = 1_024;
 
@@ -31,15 +40,42 @@ impl Token {
     }
 }
 
-/// The tokens of one service, those that no stream uses now: longest unused first.
+/// The tokens of one service that no stream uses now.
+#[derive(Default)]
+struct Idle {
+    /// Their circuit has ended. Longest unused first.
+    free: VecDeque<Token>,
+    /// And since when. Longest first.
+    parked: VecDeque<(Instant, Token)>,
+}
+
+impl Idle {
+    fn next(&mut self, now: Instant) -> Token {
+        let is_over = |(since, _): &(Instant, Token)| now.saturating_duration_since(*since) >= PARKED;
+        let token = match self.free.pop_front() {
+            None if self.parked.front().is_some_and(is_over) => self.parked.pop_front().map(|(_, token)| token),
+            free => free,
+        };
+        token.unwrap_or_else(Token::new)
+    }
+
+    fn park(&mut self, now: Instant, token: Token) {
+        if self.parked.len() >= PARKED_MAX {
+            self.parked.pop_front();
+        }
+        self.parked.push_back((now, token));
+    }
+}
+
+/// The tokens of one service.
 struct Tokens {
     places: Arc<Semaphore>,
-    free: Mutex<VecDeque<Token>>,
+    idle: Mutex<Idle>,
 }
 
 impl Tokens {
-    fn free(&self) -> MutexGuard<'_, VecDeque<Token>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -55,7 +91,7 @@ impl Circuits {
         let tokens = self.of(address);
         // Nobody closes it.
         let place = Arc::clone(&tokens.places).acquire_owned().await.ok();
-        let token = tokens.free().pop_front().unwrap_or_else(Token::new);
+        let token = tokens.idle().next(Instant::now());
         Circuit { tokens, token: Some(token), control: None, begun: false, _place: place }
     }
 
@@ -64,7 +100,7 @@ impl Circuits {
         if services.len() >= SERVICES && !services.contains_key(address) {
             services.clear();
         }
-        let fresh = || Tokens { places: Arc::new(Semaphore::new(TOKENS)), free: Mutex::default() };
+        let fresh = || Tokens { places: Arc::new(Semaphore::new(TOKENS)), idle: Mutex::default() };
         Arc::clone(services.entry(address.to_owned()).or_insert_with(|| Arc::new(fresh())))
     }
 }
@@ -92,9 +128,13 @@ impl Circuit {
         self.token.as_ref().is_some_and(|token| token.last.is_some())
     }
 
-    /// Goes on with a token that never had a circuit.
+    /// Goes on with another token.
     pub(crate) fn renew(&mut self) {
-        self.token = Some(Token::new());
+        let (mut idle, now) = (self.tokens.idle(), Instant::now());
+        if let Some(token) = self.token.take() {
+            idle.park(now, token);
+        }
+        self.token = Some(idle.next(now));
     }
 
     /// Takes note of the stream. False if it is on the circuit that the token had before, which had not ended yet: then the stream must
@@ -114,16 +154,16 @@ impl Circuit {
 
 impl Drop for Circuit {
     fn drop(&mut self) {
-        let token = match self.control.take() {
+        let Some(token) = self.token.take() else { return };
+        let mut idle = self.tokens.idle();
+        match self.control.take() {
             Some(control) => {
                 control.tunnel().iter().for_each(|tunnel| tunnel.terminate());
-                self.token.take()
+                idle.free.push_back(token);
             }
-            // A dial that was given up may still end with a circuit: no other stream must come upon it.
-            None if self.begun => Some(Token::new()),
-            None => self.token.take(),
-        };
-        self.tokens.free().extend(token);
+            None if self.begun => idle.park(Instant::now(), token),
+            None => idle.free.push_back(token),
+        }
     }
 }
 
@@ -168,6 +208,33 @@ mod tests {
         drop(second);
         let (third, fourth) = (circuits.take("a").await, circuits.take("a").await);
         assert_eq!([key(&third), key(&fourth)], [early, late]);
+    }
+
+    #[tokio::test]
+    async fn the_token_of_a_dial_that_failed_is_used_again_once_arti_has_ended_whatever_came_of_it() {
+        let circuits = Circuits::default();
+        let mut failed = circuits.take("a").await;
+        failed.isolation();
+        let (token, before) = (key(&failed), Instant::now());
+        drop(failed);
+        let next = circuits.take("a").await;
+        assert_ne!(key(&next), token);
+        let now = Instant::now();
+        let mut idle = next.tokens.idle();
+        let named = |token: Token| format!("{:?}", Some(token.isolation));
+        assert_ne!(named(idle.next(before + PARKED - Duration::from_secs(1))), token);
+        assert_eq!(named(idle.next(now + PARKED)), token);
+        assert_ne!(named(idle.next(now + PARKED)), token, "once");
+    }
+
+    #[test]
+    fn parked_tokens_are_forgotten_at_the_bound_longest_first() {
+        let (mut idle, now) = (Idle::default(), Instant::now());
+        for number in 0..=PARKED_MAX {
+            idle.park(now, Token { last: Some(number.to_string()), ..Token::new() });
+        }
+        assert_eq!(idle.parked.len(), PARKED_MAX);
+        assert_eq!(idle.next(now + PARKED).last.as_deref(), Some("1"));
     }
 
     #[tokio::test]

@@ -5,8 +5,8 @@ use arti_client::config::{
     CfgPath, TorClientConfig, TorClientConfigBuilder,
     dir::{FallbackDir, FallbackDirBuilder},
 };
-use std::fs;
-use tor_linkspec::HasAddrs;
+use std::{fs, net::SocketAddr};
+use tor_linkspec::{HasAddrs, HasChanMethod as _};
 use tor_llcrypto::pk::{ed25519::Ed25519Identity, rsa::RsaIdentity};
 use veilpost_pki::network::{TorFallback, TorNetwork};
 
@@ -50,11 +50,21 @@ pub(crate) fn arti(setup: &Setup) -> Result<TorClientConfig, TorError> {
     Ok(config)
 }
 
-/// No relay that is not on this computer is left of arti's own list.
+/// No relay that is not on this computer is left of arti's own list, and no bridge leads away from it: neither by its address, nor
+/// through a pluggable transport, a process of its own that nothing here keeps at home.
 fn stays_home(config: &TorClientConfig) -> Result<(), TorError> {
     let all = config.dir_mgr_config().map_err(wrong)?;
-    let away = all.fallbacks().iter().flat_map(HasAddrs::addrs).any(|address| !address.ip().is_loopback());
-    if away { Err(wrong("the network file keeps Tor on this computer, and names relays that are not")) } else { Ok(()) }
+    let is_away = |address: SocketAddr| !address.ip().is_loopback();
+    if all.fallbacks().iter().flat_map(HasAddrs::addrs).any(is_away) {
+        return Err(wrong("the network file keeps Tor on this computer, and names relays that are not"));
+    }
+    if AsRef::<[_]>::as_ref(config)
+        .iter()
+        .any(|bridge| !bridge.chan_method().is_direct() || bridge.addrs().any(is_away))
+    {
+        return Err(wrong("the network file keeps Tor on this computer, and its bridges would lead away"));
+    }
+    Ok(())
 }
 
 /// A private network takes the place of the public one: its lists replace arti's own. Appending would dial public relays.
@@ -75,12 +85,7 @@ fn private(builder: &mut TorClientConfigBuilder, network: &TorNetwork) -> Result
     // All of its relays may be on one computer.
     builder.path_rules().ipv4_subnet_family_prefix(33).ipv6_subnet_family_prefix(129);
     if network.loopback_only {
-        if builder.bridges().bridges().is_empty() {
-            builder.storage().permissions().dangerously_trust_everyone();
-        } else {
-            // A pluggable transport is a process of its own, which nothing here keeps at home.
-            return Err(wrong("bridges are for Tor networks that may leave this computer"));
-        }
+        builder.storage().permissions().dangerously_trust_everyone();
     }
     Ok(())
 }

@@ -42,6 +42,9 @@ pub enum TorError {
     /// A descriptor, and nobody behind it.
     #[error("the onion service does not answer ({0})")]
     NoAnswer(String),
+    /// Its last use ended while this one began.
+    #[error("Tor is not used any more")]
+    Closed,
     /// Too long.
     #[error("Tor took too long")]
     Deadline,

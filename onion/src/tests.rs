@@ -88,9 +88,13 @@ mod with_tor {
                      \"PV3dSmo+emuPLy/LW/6ZK5h+MKC9L8RR5U76Mjt05EE\", orports = [\"192.0.2.1:9\"] }";
         let config = config::arti(&with(&format!("[tor_network]\nfallback_caches = [{relay}]\n"))).unwrap();
         assert_eq!(fallbacks(&config), ["127.0.0.1:9".parse().unwrap()]);
-        let bridge = "[bridges]\nbridges = \"192.0.2.1:9 CDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCD\"\n";
-        assert!(matches!(config::arti(&with(bridge)), Err(TorError::Settings(_))));
-        let public = Setup { network: None, ..with(bridge) };
+        let bridge = |line: &str| format!("[bridges]\nbridges = \"{line} CDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCDCD\"\n");
+        let by_process = "[[bridges.transports]]\nprotocols = [\"obfs4\"]\npath = \"/usr/bin/obfs4proxy\"\n";
+        assert!(config::arti(&with(&bridge("127.0.0.1:9"))).is_ok());
+        for away in [bridge("192.0.2.1:9"), bridge("obfs4 127.0.0.1:9") + by_process] {
+            assert!(matches!(config::arti(&with(&away)), Err(TorError::Settings(_))), "{away}");
+        }
+        let public = Setup { network: None, ..with(&bridge("192.0.2.1:9")) };
         assert!(config::arti(&public).is_ok(), "bridges are for the public network");
         assert!(matches!(config::arti(&with("= nothing")), Err(TorError::Settings(_))));
     }

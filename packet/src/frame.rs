@@ -243,6 +243,9 @@ pub struct Want {
 }
 
 impl Want {
+    /// Asks for no digest of nobody: keeps a clock's rate.
+    pub const NOTHING: Self = Self { mailbox: NodeId([0; 32]), what: Wanted::Digests, first: 0, count: 0 };
+
     /// Of digests.
     pub fn digests(mailbox: NodeId, first: Tick, count: u32) -> Self {
         Self { mailbox, what: Wanted::Digests, first: first.0, count }

@@ -9,6 +9,7 @@
 //! | [`logs`] | looking through logs for what they must not tell |
 //! | [`tornet`] | a private Tor network under it |
 //! | [`namespace`] | where nothing but loopback can be reached |
+//! | [`sockets`] | whom a process talks to |
 //! | [`person`] | someone who uses the `veilpost` command |
 #![allow(clippy::disallowed_methods, reason = "tests and tools are shells")]
 
@@ -19,5 +20,6 @@ pub mod namespace;
 pub mod observer;
 pub mod person;
 pub mod scene;
+pub mod sockets;
 pub mod testnet;
 pub mod tornet;

@@ -137,6 +137,26 @@ impl Person {
         Ok(status.first().is_some_and(|status| status.get("connected") == Some(&Value::Bool(true))))
     }
 
+    /// Waits until a warning of `status` has these words.
+    ///
+    /// # Errors
+    /// If none has within this time; what the command says.
+    pub fn wait_warned(&self, words: &str, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        loop {
+            let status = self.json(&["status"])?;
+            let told =
+                status.first().and_then(|status| status.get("warnings")).map(ToString::to_string).unwrap_or_default();
+            if told.contains(words) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(format!("{} is not warned of {words:?}: {told}", self.name).into());
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+
     /// The daemon's process.
     pub fn pid(&self) -> Option<u32> {
         self.daemon.as_ref().map(Child::id)

@@ -3,6 +3,10 @@
 //!
 //! It runs only where nothing but loopback can be reached: in a network namespace of its own. [`crate::namespace`].
 
+mod bridge;
+
+pub use bridge::Bridge;
+
 use crate::{namespace, testnet::Result};
 use data_encoding::BASE64;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -110,27 +114,31 @@ impl TorNet {
     }
 
     fn running(&self) -> impl Iterator<Item = Pid> {
-        let pids = self.nodes.iter().filter_map(|node| Some((node.pid?, node.folder.clone())));
-        pids.filter_map(|(pid, folder)| {
-            // The number may be somebody else's by now.
-            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let ours = String::from_utf8_lossy(&command).contains(&*folder.to_string_lossy());
-            Pid::from_raw(pid).filter(|pid| ours && test_kill_process(*pid).is_ok())
-        })
+        running(&self.nodes)
     }
 
     /// Stops all nodes.
     pub fn stop(&self) {
-        for signal in [Signal::TERM, Signal::KILL] {
-            for pid in self.running() {
-                // It may have ended by itself.
-                let _ = kill_process(pid, signal);
-            }
-            let deadline = Instant::now() + Duration::from_secs(5);
-            while self.running().next().is_some() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        }
+        stop(|| self.running());
+    }
+
+    /// Starts a bridge beside them.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn bridge(&self) -> Result<Bridge> {
+        Bridge::up(self)
+    }
+
+    /// Where the nodes take connections: what a client with a bridge never dials.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().flat_map(|node| [node.or, node.dir]).collect()
+    }
+
+    /// The folder that all nodes' folders are in.
+    fn folder(&self) -> Result<&Path> {
+        let folder = self.nodes.first().and_then(|node| node.folder.parent());
+        Ok(folder.ok_or("a Tor network without nodes")?)
     }
 
     fn torrc(&self, node: &Node) -> Result<String> {
@@ -203,30 +211,64 @@ impl TorNet {
     }
 }
 
+/// The processes of these nodes that run.
+fn running(nodes: &[Node]) -> impl Iterator<Item = Pid> {
+    let pids = nodes.iter().filter_map(|node| Some((node.pid?, &node.folder)));
+    pids.filter_map(|(pid, folder)| {
+        // The number may be somebody else's by now.
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let ours = String::from_utf8_lossy(&command).contains(&*folder.to_string_lossy());
+        Pid::from_raw(pid).filter(|pid| ours && test_kill_process(*pid).is_ok())
+    })
+}
+
+/// Stops processes, at first as an operator does.
+fn stop<I: Iterator<Item = Pid>>(running: impl Fn() -> I) {
+    for signal in [Signal::TERM, Signal::KILL] {
+        for pid in running() {
+            // It may have ended by itself.
+            let _ = kill_process(pid, signal);
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while running().next().is_some() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
 /// The first port that is looked at. Below those that the kernel gives to connections: one of these could take a port between its choice
 /// and tor's own binding of it.
 const PORTS: u16 = 15_000;
 
-/// Nodes on ports that are free and all held until all are chosen, so that none is chosen twice; tor binds them a moment later.
-fn make_all(folder: &Path) -> Result<Vec<Node>> {
+/// Free ports, all held until all are chosen, so that none is chosen twice; tor binds them a moment later.
+fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     let free = (PORTS..PORTS + 1_000).filter_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
-    let held: Vec<TcpListener> = free.take(2 * (AUTHORITIES + RELAYS)).collect();
-    let ports = held.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
-    let pairs = ports.as_chunks::<2>().0.iter().enumerate();
-    pairs.map(|(number, [or, dir])| make(folder, number, *or, *dir)).collect()
+    let held: Vec<TcpListener> = free.take(N).collect();
+    let addresses = held.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
+    addresses.try_into().map_err(|_| "too few ports are free".into())
 }
 
-fn make(folder: &Path, number: usize, or: SocketAddr, dir: SocketAddr) -> Result<Node> {
-    let authority = number < AUTHORITIES;
-    let nickname = format!("{}{number}", if authority { "authority" } else { "relay" });
-    let folder = folder.join(&nickname);
+fn make_all(folder: &Path) -> Result<Vec<Node>> {
+    let addresses: [SocketAddr; 2 * (AUTHORITIES + RELAYS)] = free_addresses()?;
+    let pairs = addresses.as_chunks::<2>().0.iter().enumerate();
+    pairs
+        .map(|(number, [or, dir])| {
+            let authority = number < AUTHORITIES;
+            let nickname = format!("{}{number}", if authority { "authority" } else { "relay" });
+            make(folder, &nickname, *or, *dir, authority)
+        })
+        .collect()
+}
+
+fn make(folder: &Path, nickname: &str, or: SocketAddr, dir: SocketAddr, authority: bool) -> Result<Node> {
+    let folder = folder.join(nickname);
     private(&folder)?;
     private(&folder.join("keys"))?;
     fs::write(folder.join("resolv.conf"), "")?;
     let v3ident = authority.then(|| certify(&folder, dir)).transpose()?;
     let listed = Command::new("tor")
         .args(["--quiet", "-f", "/dev/null", "--ignore-missing-torrc", "--list-fingerprint", "--orport", "1"])
-        .args(["--nickname", &nickname, "--assumereachable", "1", "--datadirectory"])
+        .args(["--nickname", nickname, "--assumereachable", "1", "--datadirectory"])
         .arg(&folder)
         .args(["--dirauthority", &format!("none 127.0.0.1:1 {}", "f".repeat(40))])
         .output()?;
@@ -237,7 +279,7 @@ fn make(folder: &Path, number: usize, or: SocketAddr, dir: SocketAddr) -> Result
     }
     let line = fs::read_to_string(folder.join("fingerprint-ed25519"))?;
     let ed25519 = line.split_whitespace().nth(1).ok_or("tor made no Ed25519 key")?.to_owned();
-    Ok(Node { nickname, folder, or, dir, v3ident, rsa, ed25519, pid: None })
+    Ok(Node { nickname: nickname.to_owned(), folder, or, dir, v3ident, rsa, ed25519, pid: None })
 }
 
 /// An authority's certificate; returns its v3 identity.

@@ -5,6 +5,7 @@ use crate::{
     guards::{Guards, keep_middle},
     store::meta,
     traffic::Clocks,
+    transport::Transport,
 };
 use veilpost_packet::{
     codec::{Reader, Writer},
@@ -39,7 +40,7 @@ impl Core {
                 let _ = self.documents.insert(now, document);
             }
         }
-        self.load_guards()?;
+        self.guards = self.kept_guards(self.transport)?;
         if let Some(bytes) = meta::get(self.store.connection(), MIDDLE)? {
             self.middle = decode_ids(&bytes);
         }
@@ -95,15 +96,10 @@ impl Core {
         self.keep_guards(now, &document);
     }
 
-    fn guards_name(&self) -> &'static str {
-        if self.transport.needs_tor() { GUARDS_OVER_TOR } else { GUARDS }
-    }
-
-    /// Takes up the guards of the transport that was chosen.
-    pub(super) fn load_guards(&mut self) -> Result<(), CoreError> {
-        let kept = meta::get(self.store.connection(), self.guards_name())?;
-        self.guards = kept.and_then(|bytes| Guards::decode(&bytes).ok()).unwrap_or_default();
-        Ok(())
+    /// The guards that the store has for a transport.
+    pub(super) fn kept_guards(&self, transport: Transport) -> Result<Guards, CoreError> {
+        let kept = meta::get(self.store.connection(), guards_name(transport))?;
+        Ok(kept.and_then(|bytes| Guards::decode(&bytes).ok()).unwrap_or_default())
     }
 
     /// The entries that the transport that was chosen can reach.
@@ -138,7 +134,7 @@ impl Core {
     }
 
     fn save_guards(&mut self) {
-        let (guards, middle, name) = (self.guards.encode(), encode_ids(&self.middle), self.guards_name());
+        let (guards, middle, name) = (self.guards.encode(), encode_ids(&self.middle), guards_name(self.transport));
         let kept = self.store.transaction(|tx| {
             meta::set(tx, name, &guards)?;
             meta::set(tx, MIDDLE, &middle)
@@ -215,6 +211,10 @@ impl Core {
             )
         })
     }
+}
+
+fn guards_name(transport: Transport) -> &'static str {
+    if transport.needs_tor() { GUARDS_OVER_TOR } else { GUARDS }
 }
 
 fn encode_ids(ids: &[NodeId]) -> Vec<u8> {

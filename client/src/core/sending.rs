@@ -6,11 +6,11 @@ use super::{
     transport::Departure,
     types::{Flight, InFlight, Prepared, Purpose},
 };
-use crate::{arq::Pace, store::streams::StreamKind};
+use crate::{arq::Pace, store::streams::StreamKind, traffic::Tick};
 use veilpost_packet::{
     command::Command as MailboxCommand,
     exchange::{Exchange, Way},
-    frame::{Flags, Frame, FrameKind},
+    frame::{Flags, Frame, FrameKind, Want},
     ids::{BoxId, NodeId, SurbId},
     random::{self, EngineRng},
     sphinx::Hop,
@@ -109,14 +109,17 @@ impl Core {
     pub fn poll_departure(&mut self, now: Timestamp) -> Option<Departure> {
         self.notice_time(now);
         self.forget_stale(now);
+        if let Some(want) = self.connection.as_mut().and_then(|connection| connection.want.take()) {
+            return Some(Departure::Entry(want.to_frame()));
+        }
         loop {
             let document = self.document.as_ref().filter(|document| now < document.valid_until)?;
             let params = document.params.clone();
             let connection = self.connection.as_mut()?;
             let rates = params.rates(connection.profile);
             let tick = connection.clocks.as_mut()?.poll(now, &rates)?;
-            if tick == crate::traffic::Tick::Loop
-                && let Some(want) = self.next_want(now, &params)
+            if tick == Tick::Loop
+                && let Some(want) = self.want_at_loop(now, &params)
             {
                 return Some(Departure::Entry(want.to_frame()));
             }
@@ -130,6 +133,16 @@ impl Core {
                 return Some(departure);
             }
         }
+    }
+
+    /// The Want that takes the place of a Loop. Without mixes none does, or a tick would open no circuit: there each Loop has a Want
+    /// beside it, which may ask for nothing, so that the entry's line does not show either when something is wanted.
+    fn want_at_loop(&mut self, now: Timestamp, params: &Params) -> Option<Want> {
+        let want = self.next_want(now, params);
+        let connection = self.connection.as_mut().filter(|connection| connection.transport.is_direct());
+        let Some(connection) = connection else { return want };
+        connection.want = Some(want.unwrap_or(Want::NOTHING));
+        None
     }
 
     /// A packet is about to leave.

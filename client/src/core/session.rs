@@ -98,6 +98,7 @@ impl Core {
             secret,
             clocks: None,
             ready: Ready::default(),
+            want: None,
             building: BTreeMap::new(),
             documents: RecordJoiner::new(DOCUMENT_MAX),
             digests: RecordJoiner::new(DIGEST_MAX),

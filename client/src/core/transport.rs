@@ -50,25 +50,26 @@ impl Core {
     /// Chooses a transport: the connection of another one is to be left ([`Core::must_connect_elsewhere`]).
     ///
     /// # Errors
-    /// [`CoreError::NoOnions`] if the network document is here and says that it cannot be used; the store's.
+    /// [`CoreError::NoOnions`] if the network document is here and says that it cannot be used; the store's. Nothing has changed then.
     pub fn set_transport(&mut self, now: Timestamp, transport: Transport) -> Result<(), CoreError> {
         if let Some(document) = self.document.as_ref() {
             fits(document, transport)?;
         }
+        let guards = self.kept_guards(transport)?;
         self.store.transaction(|tx| meta::set_transport(tx, transport))?;
-        self.transport = transport;
-        self.load_guards()?;
+        (self.transport, self.guards) = (transport, guards);
         if let Some(document) = self.document.clone() {
             self.keep_guards(now, &document);
         }
         Ok(())
     }
 
-    /// The answer to a command that went without mixes.
+    /// The answer to a command that went without mixes. One that nothing waits for is a Loop's in place of a command
+    /// ([`Core::direct_loop`]), or too late.
     pub fn handle_replied(&mut self, now: Timestamp, id: &SurbId, frame: &Frame) {
-        let flight = self.take_flight(now, id).filter(|_| frame.kind() == FrameKind::Reply);
-        let reply = Reply::from_body(frame.body()).ok();
-        self.handle_reply(now, id, flight.zip(reply));
+        let Some(flight) = self.take_flight(now, id) else { return };
+        let reply = Reply::from_body(frame.body()).ok().filter(|_| frame.kind() == FrameKind::Reply);
+        self.handle_reply(now, id, reply.map(|reply| (flight, reply)));
     }
 
     /// A Loop for some mailbox that has an onion service, in place of a command for one that has none: a tick that sent nothing would be

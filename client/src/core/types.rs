@@ -10,7 +10,7 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 use veilpost_packet::{
-    frame::{Hello, RecordJoiner},
+    frame::{Hello, RecordJoiner, Want},
     ids::{BoxId, DocumentHash, NetworkId, NodeId, SessionAddress, SurbId},
     primitives::Secret32,
     profile::Profile,
@@ -142,6 +142,8 @@ pub(super) struct Connection {
     pub(super) secret: Arc<SphinxSecret>,
     pub(super) clocks: Option<Clocks>,
     pub(super) ready: Ready<Prepared>,
+    /// Leaves beside the last Loop.
+    pub(super) want: Option<Want>,
     pub(super) building: BTreeMap<u64, Purpose>,
     pub(super) documents: RecordJoiner,
     pub(super) digests: RecordJoiner,

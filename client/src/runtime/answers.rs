@@ -81,7 +81,7 @@ impl Runtime {
             warnings.push(format!("Tor is not ready: {progress}"));
         }
         if let Some(why) = self.direct.problem().filter(|_| status.transport.is_direct()) {
-            warnings.push(format!("a mailbox was not reached by tor and is tried again: {why}"));
+            warnings.push(why);
         }
         Ok(Status {
             connected: status.connected,
@@ -113,7 +113,7 @@ impl Runtime {
         }
         self.core.set_transport(now, transport).map_err(|error| refusal(&error))?;
         (self.failures, self.why) = (0, String::new());
-        self.direct.forget_problem();
+        self.direct.forget_problems();
         self.changed.send_replace(transport);
         if !transport.needs_tor() {
             self.onions.close();

@@ -1,6 +1,5 @@
 //! Commands that go to mailboxes without mixes: each over a circuit and a link of its own, opened at its tick and not before, so that
-//! every tick looks alike, as long as its mailbox has one of its tokens free (`onion`): with a mailbox that hangs, some wait and start
-//! late. Whatever goes wrong is a reply that does not come: the engine sends again by its own clocks.
+//! every tick looks alike. Whatever goes wrong is a reply that does not come: the engine sends again by its own clocks.
 
 use super::{
     Input,
@@ -11,8 +10,9 @@ use crate::{
     transport::Transport,
 };
 use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -27,6 +27,10 @@ use veilpost_packet::{
 
 /// Commands on their way at one time: four times what clocks give within the time that a reply may take.
 const ON_THEIR_WAY: usize = 256;
+/// How long a mailbox that did not answer is spoken of, if no command goes there any more: it may have left the network.
+const PROBLEM: Duration = Duration::from_secs(15 * 60);
+/// Mailboxes whose problems are kept; of others nothing is said.
+const PROBLEMS: usize = 1_024;
 /// TLS, and the mailbox's hello.
 const HANDSHAKE: Duration = Duration::from_secs(30);
 
@@ -39,8 +43,34 @@ pub(super) struct Direct {
     core: mpsc::Sender<Input>,
     /// The one in use: commands of another do not outlive it.
     transport: watch::Receiver<Transport>,
-    /// Why the last one did not get through, in words; none if it did.
-    problem: Arc<Mutex<Option<String>>>,
+    problems: Arc<Mutex<Problems>>,
+}
+
+/// Which mailboxes' last commands did not get through, by onion service: when and why.
+#[derive(Default)]
+struct Problems(BTreeMap<String, (Instant, String)>);
+
+impl Problems {
+    /// What became of a command.
+    fn set(&mut self, onion: String, now: Instant, why: Option<String>) {
+        match why {
+            Some(why) if self.0.len() < PROBLEMS || self.0.contains_key(&onion) => {
+                self.0.insert(onion, (now, why));
+            }
+            Some(_) => {}
+            None => drop(self.0.remove(&onion)),
+        }
+    }
+
+    /// For a person.
+    fn told(&mut self, now: Instant) -> Option<String> {
+        self.0.retain(|_, (since, _)| now.saturating_duration_since(*since) < PROBLEM);
+        let (_, why) = self.0.values().max_by_key(|(since, _)| *since)?;
+        Some(match self.0.len() {
+            1 => format!("a mailbox was not reached by tor and is tried again: {why}"),
+            many => format!("{many} mailboxes were not reached by tor and are tried again; the last one: {why}"),
+        })
+    }
 }
 
 impl Direct {
@@ -51,18 +81,22 @@ impl Direct {
             places: Arc::new(Semaphore::new(ON_THEIR_WAY)),
             core,
             transport,
-            problem: Arc::default(),
+            problems: Arc::default(),
         }
     }
 
-    /// What keeps commands from getting through now, if anything does.
+    fn problems(&self) -> MutexGuard<'_, Problems> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which mailboxes are out of reach now, in words, if any are.
     pub(super) fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.problems().told(Instant::now())
     }
 
     /// Another transport has problems of its own.
-    pub(super) fn forget_problem(&self) {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).take();
+    pub(super) fn forget_problems(&self) {
+        self.problems().0.clear();
     }
 
     /// Sends a command in a task of its own. Beyond the bound it is lost, as a packet may be.
@@ -74,7 +108,7 @@ impl Direct {
         direct.transport.mark_unchanged();
         tokio::spawn(async move {
             let _place = place;
-            let id = command.id;
+            let (id, onion) = (command.id, command.onion.clone());
             let mut transport = direct.transport.clone();
             let answer = tokio::select! {
                 answer = timeout(REPLY_DEADLINE, direct.exchange(command)) => answer,
@@ -92,7 +126,7 @@ impl Direct {
             if let Some(why) = &told {
                 tracing::debug!(%why, "a mailbox's onion service");
             }
-            *direct.problem.lock().unwrap_or_else(PoisonError::into_inner) = told;
+            direct.problems().set(onion, Instant::now(), told);
         });
     }
 
@@ -109,5 +143,36 @@ impl Direct {
             Ok(Some(frame)) => Ok(frame),
             Ok(None) | Err(_) => Err("the circuit ended before the answer came".into()),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mailbox_that_answers_does_not_hide_one_that_does_not() {
+        let (mut problems, now) = (Problems::default(), Instant::now());
+        let later = now + Duration::from_secs(1);
+        problems.set("a".into(), now, Some("it is down".into()));
+        problems.set("b".into(), now, None);
+        assert!(problems.told(now).unwrap().contains("it is down"));
+        problems.set("b".into(), later, Some("it took too long".into()));
+        let told = problems.told(later).unwrap();
+        assert!(told.contains("2 mailboxes") && told.contains("it took too long"), "{told}");
+        problems.set("b".into(), later, None);
+        problems.set("a".into(), later, None);
+        assert_eq!(problems.told(later), None);
+    }
+
+    #[test]
+    fn a_mailbox_that_is_asked_no_more_is_not_spoken_of_for_ever_and_their_number_has_a_bound() {
+        let (mut problems, now) = (Problems::default(), Instant::now());
+        for number in 0..=PROBLEMS {
+            problems.set(number.to_string(), now, Some("it is down".into()));
+        }
+        assert_eq!(problems.0.len(), PROBLEMS);
+        assert_eq!(problems.told(now + PROBLEM), None);
     }
 }

@@ -60,7 +60,7 @@ impl Socket {
 pub(super) async fn run(core: mpsc::Sender<Input>, mut transport: watch::Receiver<Transport>) {
     let mut wait = BACKOFF.0;
     loop {
-        transport.mark_unchanged();
+        let by = *transport.borrow_and_update();
         let (answer, plan) = oneshot::channel();
         if core.send(Input::NeedPlan(answer)).await.is_err() {
             return;
@@ -90,7 +90,7 @@ pub(super) async fn run(core: mpsc::Sender<Input>, mut transport: watch::Receive
                 return;
             }
         } else if let Err(why) = dialed
-            && core.send(Input::Unreachable(why)).await.is_err()
+            && core.send(Input::Unreachable(by, why)).await.is_err()
         {
             return;
         }

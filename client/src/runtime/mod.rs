@@ -51,8 +51,8 @@ enum Input {
     NeedPlan(oneshot::Sender<Option<link::Plan>>),
     Connected(Session, NodeId, link::Sender),
     Disconnected,
-    /// With the reason, in words.
-    Unreachable(String),
+    /// By this transport, with the reason in words.
+    Unreachable(Transport, String),
     Frame(Frame),
     Delivered(Unwrapped),
     /// What a mailbox answered over its onion service.
@@ -179,7 +179,9 @@ impl Runtime {
                 self.sender = None;
                 self.core.handle_disconnected();
             }
-            Input::Unreachable(why) => {
+            // The other way failed; that says nothing of the one that was chosen since.
+            Input::Unreachable(by, _) if by != self.core.transport() => self.core.handle_disconnected(),
+            Input::Unreachable(_, why) => {
                 self.why = why;
                 self.failures = self.failures.saturating_add(1);
                 self.core.handle_disconnected();

@@ -29,8 +29,8 @@ const BULK: usize = 8 << 20;
 const CIRCUITS: usize = 20;
 /// The file that is sent on each pair.
 const FILE: usize = 1 << 20;
-/// How long all of them may take.
-const FILES: Duration = Duration::from_secs(3_600);
+/// How long three of them may take.
+const FILES: Duration = Duration::from_secs(1_800);
 /// Clients at once.
 const CROWD: usize = 20;
 
@@ -218,44 +218,55 @@ fn text(from: &Person, to: &Person, text: &str) -> Result<f64> {
     Ok(started.elapsed().as_secs_f64())
 }
 
-/// Alice by one transport and Bob by another, for each pair of transports, all at once: how long a file takes.
+/// How long a file takes on each pair of transports. Three senders and three receivers, one by each transport, in three rounds: nine pairs at
+/// once would measure the processor.
 fn files(folder: &Path, network: &Testnet) -> Result<()> {
-    let pairs = || Transport::ALL.into_iter().flat_map(|ours| Transport::ALL.map(|theirs| [ours, theirs]));
-    let mut all = Vec::new();
-    for (number, by) in pairs().enumerate() {
-        let person = |by: Transport, name: &str| -> Result<Person> {
-            let mut person = Person::init_by(folder, &format!("{name}-{number}"), &network.network_file(), by)?;
+    let people = |name: &str| -> Result<Vec<Person>> {
+        let each = Transport::ALL.into_iter().map(|by| {
+            let mut person = Person::init_by(folder, &format!("{name}-{}", by.name()), &network.network_file(), by)?;
             person.start()?;
             person.wait_connected(STEP)?;
             Ok(person)
-        };
-        let two = [person(by[0], "Alice")?, person(by[1], "Bob")?];
-        let link = two[0].invite("bob")?;
-        two[1].accept(&link, "alice", STEP)?;
-        two[0].wait_contact("bob", STEP)?;
-        all.push(two);
+        });
+        each.collect()
+    };
+    let (senders, receivers) = (people("Alice")?, people("Bob")?);
+    for from in &senders {
+        for to in &receivers {
+            let link = from.invite(to.name())?;
+            to.accept(&link, from.name(), STEP)?;
+            from.wait_contact(to.name(), STEP)?;
+        }
     }
-    println!(
-        "\na file of 1 MiB on each pair, {} files at once, from the command to the whole file; same clocks",
-        all.len()
-    );
+    println!("\na file of 1 MiB on each pair, three at once, from the command to the whole file; same clocks");
     let path = folder.join("file");
     fs::write(&path, vec![7; FILE])?;
-    let started = Instant::now();
-    for two in &all {
-        two[0].json(&["send", "bob", "--file", &path.display().to_string()])?;
+    for shift in 0..Transport::ALL.len() {
+        let theirs = receivers.iter().zip(Transport::ALL).cycle().skip(shift);
+        let pairs =
+            senders.iter().zip(Transport::ALL).zip(theirs).map(|((from, ours), (to, theirs))| (from, ours, to, theirs));
+        round(&path, shift + 1, pairs.collect())?;
     }
-    let mut waiting: Vec<_> = pairs().zip(&all).collect();
+    Ok(())
+}
+
+/// One file from each sender, at once, until all are there: the receivers have so many then.
+fn round(path: &Path, files: usize, mut waiting: Vec<(&Person, Transport, &Person, Transport)>) -> Result<()> {
+    let started = Instant::now();
+    for (from, _, to, _) in &waiting {
+        from.json(&["send", to.name(), "--file", &path.display().to_string()])?;
+    }
     while !waiting.is_empty() && started.elapsed() < FILES {
         std::thread::sleep(Duration::from_secs(1));
         let mut left = Vec::new();
-        for (by, two) in waiting {
-            if two[1].received()?.iter().any(|line| line["kind"] == "file" && line["state"] == "received") {
-                let minutes = started.elapsed().as_secs_f64() / 60.0;
-                println!("{:<18}to {:<18}{minutes:>6.1} min", by[0].name(), by[1].name());
-            } else {
-                left.push((by, two));
+        for (from, ours, to, theirs) in waiting {
+            let whole = to.received()?.into_iter().filter(|line| line["kind"] == "file" && line["state"] == "received");
+            if whole.count() < files {
+                left.push((from, ours, to, theirs));
+                continue;
             }
+            let minutes = started.elapsed().as_secs_f64() / 60.0;
+            println!("{:<18}to {:<18}{minutes:>6.1} min", ours.name(), theirs.name());
         }
         waiting = left;
     }

@@ -9,18 +9,9 @@ use veilpost_tests::{
     scene::{LONG, SOON, alone},
 };
 
-fn warnings(person: &Person) -> String {
-    let status = person.json(&["status"]).unwrap();
-    status[0]["warnings"].to_string()
-}
-
 /// Waits until a warning says so.
 fn wait_warned(person: &Person, words: &str) {
-    let deadline = std::time::Instant::now() + LONG;
-    while !warnings(person).contains(words) {
-        assert!(std::time::Instant::now() < deadline, "{words}: {}", warnings(person));
-        std::thread::sleep(Duration::from_millis(300));
-    }
+    person.wait_warned(words, LONG).unwrap();
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub(crate) fn scene(alice: Transport, bob: Transport) -> Scene {
     Scene::by(&shape, [alice, bob])
 }
 
-fn deliver(from: &Person, contact: &str, to: &Person, text: &str) -> Result<()> {
+pub(crate) fn deliver(from: &Person, contact: &str, to: &Person, text: &str) -> Result<()> {
     from.json(&["send", contact, text])?;
     to.wait_received(LONG, |lines| lines.iter().any(|line| line["text"] == text)).map(drop)
 }

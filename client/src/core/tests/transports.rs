@@ -3,6 +3,7 @@
 use super::{world, *};
 use crate::transport::Transport;
 use std::collections::BTreeSet;
+use veilpost_packet::{command::Command, frame::Want};
 use veilpost_pki::{View, signed::sign_view};
 
 const TIME: Duration = Duration::from_secs(900);
@@ -27,35 +28,82 @@ fn onion(number: usize) -> String {
     format!("{}.onion", "abcdefghij".chars().nth(number).unwrap().to_string().repeat(56))
 }
 
-/// Which onion service each tick sent a command to.
-fn run(core: &mut Core) -> Vec<String> {
-    let (mut now, mut commands) = (NOW, Vec::new());
+/// What leaves, and when.
+fn run(core: &mut Core) -> Vec<(Timestamp, Departure)> {
+    let (mut now, mut left) = (NOW, Vec::new());
     while now < NOW + TIME {
         core.handle_timers(now);
         while let Some(job) = core.poll_job(now) {
             core.handle_built(job.run());
         }
         while let Some(departure) = core.poll_departure(now) {
-            if let Departure::Mailbox(command) = departure {
-                commands.push(command.onion);
-            }
+            left.push((now, departure));
         }
         now = core.next_wake(now).max(now + Duration::from_millis(1));
     }
-    commands
+    left
+}
+
+/// The onion service of a command.
+fn to_mailbox(departure: &Departure) -> Option<&str> {
+    match departure {
+        Departure::Mailbox(command) => Some(&command.onion),
+        Departure::Entry(_) => None,
+    }
+}
+
+fn assert_as_often(counted: usize, per_second: f64) {
+    let expected = TIME.as_secs_f64() * per_second;
+    assert!((counted as f64 - expected).abs() < 5.0 * expected.sqrt(), "{counted}, not about {expected}");
 }
 
 #[test]
 fn a_tick_for_a_mailbox_without_onion_service_sends_all_the_same_to_one_that_has_one() {
-    let expected = TIME.as_secs_f64() * Params::standard().rates(Profile::Standard).up();
     for onions in [1, 2, 3] {
         let mut core = connected(onions);
-        let commands = run(&mut core);
-        assert!((commands.len() as f64 - expected).abs() < 5.0 * expected.sqrt(), "{} commands", commands.len());
+        let left = run(&mut core);
+        let commands: Vec<&str> = left.iter().filter_map(|(_, departure)| to_mailbox(departure)).collect();
+        assert_as_often(commands.len(), Params::standard().rates(Profile::Standard).up());
         assert_eq!(commands.iter().collect::<BTreeSet<_>>().len(), onions);
         let told = core.status(NOW + TIME).unwrap().warnings.iter().any(|warning| warning.contains("no onion service"));
         assert_eq!(told, onions < 3, "the person is told that boxes there are not found");
     }
+}
+
+#[test]
+fn that_something_is_asked_of_the_entry_shows_in_no_tick_and_in_no_frame() {
+    let mut missing = connected(3);
+    let document = missing.document.clone().unwrap();
+    for mailbox in &document.mailboxes {
+        missing.sets.begin(NOW, mailbox.id, NOW - Duration::from_secs(40_000), &document.params);
+    }
+    for (mut core, is_missing) in [(connected(3), false), (missing, true)] {
+        let left = run(&mut core);
+        let rates = Params::standard().rates(Profile::Standard);
+        assert_as_often(left.iter().filter_map(|(_, departure)| to_mailbox(departure)).count(), rates.up());
+        let wants: Vec<Want> = left.iter().filter_map(|(_, departure)| want(departure)).collect();
+        assert_as_often(wants.len(), 1.0 / rates.loop_gap.as_secs_f64());
+        assert_eq!(wants.iter().any(|want| *want != Want::NOTHING), is_missing);
+        for pair in left.windows(2).filter(|pair| want(&pair[1].1).is_some()) {
+            assert!(pair[0].0 == pair[1].0 && to_mailbox(&pair[0].1).is_some(), "beside the command of its tick");
+        }
+    }
+}
+
+/// What an entry is asked for.
+fn want(departure: &Departure) -> Option<Want> {
+    match departure {
+        Departure::Entry(frame) => Some(Want::decode(frame.body()).unwrap()),
+        Departure::Mailbox(_) => None,
+    }
+}
+
+#[test]
+fn an_answer_that_nothing_waits_for_is_no_bad_reply() {
+    let mut core = connected(3);
+    let frame = Command::Loop.to_frame(core.document.as_ref().unwrap().epoch);
+    core.handle_replied(NOW, &SurbId::new([7; 16]).unwrap(), &frame);
+    assert_eq!(core.counters().bad_replies, 0);
 }
 
 #[test]
