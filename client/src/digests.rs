@@ -227,7 +227,7 @@ impl DigestTracker {
         }
     }
 
-    /// What to ask the entry for, in place of a Loop: the gap that is due longest, and those of its mailbox close to it.
+    /// What to ask the entry for at a tick of the loop clock: the gap that is due longest, and those of its mailbox close to it.
     pub fn next_want(&mut self, now: Timestamp, pace: Pace) -> Option<Want> {
         let due = self.gaps.iter().flat_map(|(mailbox, gaps)| gaps.iter().map(|gap| (gap.again, *mailbox, gap.first)));
         let (_, mailbox, first) = due.filter(|(again, ..)| *again <= now).min()?;

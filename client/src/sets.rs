@@ -153,7 +153,7 @@ impl SetTracker {
         }
     }
 
-    /// What to ask the entry for, in place of a Loop: hours that are over, then days, newest first and as many in a row as are
+    /// What to ask the entry for at a tick of the loop clock: hours that are over, then days, newest first and as many in a row as are
     /// wanted.
     pub fn next_want(&mut self, now: Timestamp, params: &Params) -> Option<Want> {
         let pace = Pace(params.hurry);

@@ -148,7 +148,12 @@ impl Tor {
                 Ok(_) => {}
                 // The stream came upon the circuit before, while that was ending.
                 Err(error) if circuit.is_used() && is_ending(&error) => circuit.renew(),
-                Err(error) => return Err(self.why(&error)),
+                Err(error) => {
+                    if is_over(&error) {
+                        circuit.failed();
+                    }
+                    return Err(self.why(&error));
+                }
             }
         }
         Err(TorError::Deadline)
@@ -183,6 +188,17 @@ impl fmt::Debug for Tor {
 /// What a stream meets on a circuit that is being ended.
 fn is_ending(error: &arti_client::Error) -> bool {
     matches!(error.kind(), ErrorKind::BadApiUsage | ErrorKind::CircuitCollapse)
+}
+
+/// True if arti's dial has ended without a circuit: these come of that alone.
+fn is_over(error: &arti_client::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::OnionServiceNotFound
+            | ErrorKind::OnionServiceNotRunning
+            | ErrorKind::OnionServiceConnectionFailed
+            | ErrorKind::OnionServiceProtocolViolation
+    )
 }
 
 /// An error and all that led to it; arti leaves out what would name a service.

@@ -1,9 +1,9 @@
 //! One circuit for each stream.
 //!
-//! arti keeps what it knows of a service, and an open circuit to it, for each *isolation token* and keeps them for two days. A token for
-//! every stream would fill the memory, and fetch the service's descriptor again each time. So each service has a few tokens that are used
-//! in turn: again only after their circuit has been ended; that it has is checked, not trusted. A token whose dial failed or was given up
-//! may still come to a circuit, which nobody here could end: it is parked until arti has.
+//! arti keeps what it knows of a service for each *isolation token*, for two days after its last circuit, and for good after a dial that
+//! failed. A token for every stream would fill the memory, and fetch the service's descriptor again each time. So each service has a few
+//! tokens that are used in turn: again only after their circuit has been ended; that it has is checked, not trusted. A dial that was given up
+//! may still come to a circuit, which nobody here could end: its token rests until arti has.
 #![allow(clippy::disallowed_methods, reason = "a shell: reads the clock")]
 
 use arti_client::{DataStream, isolation::IsolationToken};
@@ -16,14 +16,14 @@ use std::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tor_proto::client::stream::{ClientDataStreamCtrl, ClientStreamCtrl as _};
 
-/// Streams to one service at one time: more of them wait. What a client's clocks give within the minute that an answer may take, if all of
-/// it goes to one mailbox.
+/// Streams to one service at one time: more of them wait. A client's clocks give 52 in the minute that an answer may take; they seldom all go
+/// to one mailbox.
 pub(crate) const TOKENS: usize = 64;
-/// How long a token is parked. arti ends a circuit that nothing uses after ten minutes, and a dial after some.
-const PARKED: Duration = Duration::from_secs(30 * 60);
-/// Tokens that are parked for one service: as many as can be in that time if each stream keeps its place for a minute and fails. Beyond
-/// it the one that was parked longest is forgotten, and arti remembers it for two days.
-const PARKED_MAX: usize = 2_048;
+/// How long a token rests. A dial ends within minutes, and arti ends a circuit ten minutes after its last use.
+const REST: Duration = Duration::from_secs(30 * 60);
+/// Tokens of one service that rest: more than streams can be given up in that time, if each keeps its place for a minute. Beyond it the one
+/// that has rested longest is forgotten.
+const RESTING: usize = 2_048;
 /// Services that are remembered: mailboxes and entries of a document. Beyond it all are forgotten, and their descriptors fetched again.
 const SERVICES: usize = 1_024;
 
@@ -43,27 +43,30 @@ impl Token {
 /// The tokens of one service that no stream uses now.
 #[derive(Default)]
 struct Idle {
-    /// Their circuit has ended. Longest unused first.
+    /// Their circuit was told to end, or never was. Longest unused first.
     free: VecDeque<Token>,
-    /// And since when. Longest first.
-    parked: VecDeque<(Instant, Token)>,
+    /// Their circuit may still come. With the time since which they rest, longest first.
+    resting: VecDeque<(Instant, Token)>,
 }
 
 impl Idle {
     fn next(&mut self, now: Instant) -> Token {
-        let is_over = |(since, _): &(Instant, Token)| now.saturating_duration_since(*since) >= PARKED;
-        let token = match self.free.pop_front() {
-            None if self.parked.front().is_some_and(is_over) => self.parked.pop_front().map(|(_, token)| token),
-            free => free,
-        };
-        token.unwrap_or_else(Token::new)
+        self.free.pop_front().unwrap_or_else(|| self.spare(now))
     }
 
-    fn park(&mut self, now: Instant, token: Token) {
-        if self.parked.len() >= PARKED_MAX {
-            self.parked.pop_front();
+    /// One whose circuit has ended for certain.
+    fn spare(&mut self, now: Instant) -> Token {
+        let is_over = |(since, _): &(Instant, Token)| now.saturating_duration_since(*since) >= REST;
+        let over = self.resting.front().is_some_and(is_over);
+        let rested = if over { self.resting.pop_front() } else { None };
+        rested.map_or_else(Token::new, |(_, token)| token)
+    }
+
+    fn rest(&mut self, now: Instant, token: Token) {
+        if self.resting.len() >= RESTING {
+            self.resting.pop_front();
         }
-        self.parked.push_back((now, token));
+        self.resting.push_back((now, token));
     }
 }
 
@@ -128,13 +131,18 @@ impl Circuit {
         self.token.as_ref().is_some_and(|token| token.last.is_some())
     }
 
-    /// Goes on with another token.
+    /// Goes on with a token whose circuit has ended for certain.
     pub(crate) fn renew(&mut self) {
         let (mut idle, now) = (self.tokens.idle(), Instant::now());
         if let Some(token) = self.token.take() {
-            idle.park(now, token);
+            idle.rest(now, token);
         }
-        self.token = Some(idle.next(now));
+        (self.token, self.begun) = (Some(idle.spare(now)), false);
+    }
+
+    /// The dial has ended without a circuit.
+    pub(crate) fn failed(&mut self) {
+        self.begun = false;
     }
 
     /// Takes note of the stream. False if it is on the circuit that the token had before, which had not ended yet: then the stream must
@@ -161,7 +169,7 @@ impl Drop for Circuit {
                 control.tunnel().iter().for_each(|tunnel| tunnel.terminate());
                 idle.free.push_back(token);
             }
-            None if self.begun => idle.park(Instant::now(), token),
+            None if self.begun => idle.rest(Instant::now(), token),
             None => idle.free.push_back(token),
         }
     }
@@ -210,31 +218,56 @@ mod tests {
         assert_eq!([key(&third), key(&fourth)], [early, late]);
     }
 
+    fn named(token: &Token) -> String {
+        format!("{:?}", Some(token.isolation))
+    }
+
     #[tokio::test]
-    async fn the_token_of_a_dial_that_failed_is_used_again_once_arti_has_ended_whatever_came_of_it() {
+    async fn the_token_of_a_dial_that_was_given_up_rests_until_arti_has_ended_whatever_came_of_it() {
         let circuits = Circuits::default();
-        let mut failed = circuits.take("a").await;
-        failed.isolation();
-        let (token, before) = (key(&failed), Instant::now());
-        drop(failed);
+        let mut given_up = circuits.take("a").await;
+        given_up.isolation();
+        let (token, before) = (key(&given_up), Instant::now());
+        drop(given_up);
         let next = circuits.take("a").await;
         assert_ne!(key(&next), token);
         let now = Instant::now();
         let mut idle = next.tokens.idle();
-        let named = |token: Token| format!("{:?}", Some(token.isolation));
-        assert_ne!(named(idle.next(before + PARKED - Duration::from_secs(1))), token);
-        assert_eq!(named(idle.next(now + PARKED)), token);
-        assert_ne!(named(idle.next(now + PARKED)), token, "once");
+        assert_ne!(named(&idle.next(before + REST - Duration::from_secs(1))), token);
+        assert_eq!(named(&idle.next(now + REST)), token);
+        assert_ne!(named(&idle.next(now + REST)), token, "once");
+    }
+
+    #[tokio::test]
+    async fn the_token_of_a_dial_that_ended_without_a_circuit_is_free_at_once() {
+        let circuits = Circuits::default();
+        let mut failed = circuits.take("a").await;
+        failed.isolation();
+        failed.failed();
+        let token = key(&failed);
+        drop(failed);
+        assert_eq!(key(&circuits.take("a").await), token);
+    }
+
+    #[tokio::test]
+    async fn in_place_of_a_token_whose_circuit_is_still_ending_comes_none_whose_circuit_may_be_ending_too() {
+        let circuits = Circuits::default();
+        let (mut first, second) = (circuits.take("a").await, circuits.take("a").await);
+        first.isolation();
+        let (ending, other) = (key(&first), key(&second));
+        drop(second);
+        first.renew();
+        assert!(key(&first) != ending && key(&first) != other);
     }
 
     #[test]
-    fn parked_tokens_are_forgotten_at_the_bound_longest_first() {
+    fn resting_tokens_are_forgotten_at_the_bound_longest_first() {
         let (mut idle, now) = (Idle::default(), Instant::now());
-        for number in 0..=PARKED_MAX {
-            idle.park(now, Token { last: Some(number.to_string()), ..Token::new() });
+        for number in 0..=RESTING {
+            idle.rest(now, Token { last: Some(number.to_string()), ..Token::new() });
         }
-        assert_eq!(idle.parked.len(), PARKED_MAX);
-        assert_eq!(idle.next(now + PARKED).last.as_deref(), Some("1"));
+        assert_eq!(idle.resting.len(), RESTING);
+        assert_eq!(idle.next(now + REST).last.as_deref(), Some("1"));
     }
 
     #[tokio::test]

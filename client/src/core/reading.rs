@@ -167,7 +167,7 @@ impl Core {
         self.next_housekeeping = now;
     }
 
-    /// What to ask the entry for in place of a Loop: digests that are missing, those of mailboxes that are silent, then sets.
+    /// What to ask the entry for at a tick of the loop clock: digests that are missing, those of mailboxes that are silent, then sets.
     pub(super) fn next_want(&mut self, now: Timestamp, params: &Params) -> Option<Want> {
         let pace = Pace(params.hurry);
         for (mailbox, first, last) in self.tracker.take_vain(now, pace) {

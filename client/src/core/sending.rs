@@ -109,10 +109,10 @@ impl Core {
     pub fn poll_departure(&mut self, now: Timestamp) -> Option<Departure> {
         self.notice_time(now);
         self.forget_stale(now);
-        if let Some(want) = self.connection.as_mut().and_then(|connection| connection.want.take()) {
-            return Some(Departure::Entry(want.to_frame()));
-        }
         loop {
+            if let Some(want) = self.connection.as_mut().and_then(|connection| connection.want.take()) {
+                return Some(Departure::Entry(want.to_frame()));
+            }
             let document = self.document.as_ref().filter(|document| now < document.valid_until)?;
             let params = document.params.clone();
             let connection = self.connection.as_mut()?;

@@ -1,5 +1,5 @@
 //! Commands that go to mailboxes without mixes: each over a circuit and a link of its own, opened at its tick and not before, so that
-//! every tick looks alike. Whatever goes wrong is a reply that does not come: the engine sends again by its own clocks.
+//! nothing a person does shows in a tick. Whatever goes wrong is a reply that does not come: the engine sends again by its own clocks.
 
 use super::{
     Input,
@@ -29,7 +29,7 @@ use veilpost_packet::{
 const ON_THEIR_WAY: usize = 256;
 /// How long a mailbox that did not answer is spoken of, if no command goes there any more: it may have left the network.
 const PROBLEM: Duration = Duration::from_secs(15 * 60);
-/// Mailboxes whose problems are kept; of others nothing is said.
+/// Mailboxes of which it is kept; of others nothing is said.
 const PROBLEMS: usize = 1_024;
 /// TLS, and the mailbox's hello.
 const HANDSHAKE: Duration = Duration::from_secs(30);
@@ -46,27 +46,25 @@ pub(super) struct Direct {
     problems: Arc<Mutex<Problems>>,
 }
 
-/// Which mailboxes' last commands did not get through, by onion service: when and why.
+/// What became of each mailbox's last command, by onion service: when it began, and why it did not get through, if it did not.
 #[derive(Default)]
-struct Problems(BTreeMap<String, (Instant, String)>);
+struct Problems(BTreeMap<String, (Instant, Option<String>)>);
 
 impl Problems {
-    /// What became of a command.
-    fn set(&mut self, onion: String, now: Instant, why: Option<String>) {
-        match why {
-            Some(why) if self.0.len() < PROBLEMS || self.0.contains_key(&onion) => {
-                self.0.insert(onion, (now, why));
-            }
-            Some(_) => {}
-            None => drop(self.0.remove(&onion)),
+    /// What became of a command. One that began before another whose end is known says nothing new.
+    fn set(&mut self, onion: String, begun: Instant, why: Option<String>) {
+        let known = self.0.get(&onion).map(|(last, _)| *last);
+        if known.map_or(self.0.len() < PROBLEMS, |last| last <= begun) {
+            self.0.insert(onion, (begun, why));
         }
     }
 
     /// For a person.
     fn told(&mut self, now: Instant) -> Option<String> {
-        self.0.retain(|_, (since, _)| now.saturating_duration_since(*since) < PROBLEM);
-        let (_, why) = self.0.values().max_by_key(|(since, _)| *since)?;
-        Some(match self.0.len() {
+        self.0.retain(|_, (begun, _)| now.saturating_duration_since(*begun) < PROBLEM);
+        let problems = || self.0.values().filter_map(|(begun, why)| Some((begun, why.as_deref()?)));
+        let (_, why) = problems().max_by_key(|(begun, _)| *begun)?;
+        Some(match problems().count() {
             1 => format!("a mailbox was not reached by tor and is tried again: {why}"),
             many => format!("{many} mailboxes were not reached by tor and are tried again; the last one: {why}"),
         })
@@ -110,9 +108,12 @@ impl Direct {
             let _place = place;
             let (id, onion) = (command.id, command.onion.clone());
             let mut transport = direct.transport.clone();
+            let begun = Instant::now();
             let answer = tokio::select! {
-                answer = timeout(REPLY_DEADLINE, direct.exchange(command)) => answer,
+                // Nothing is dialed by a way that is not chosen any more.
+                biased;
                 _ = transport.changed() => return,
+                answer = timeout(REPLY_DEADLINE, direct.exchange(command)) => answer,
             };
             let told = match answer {
                 Ok(Ok(frame)) => {
@@ -126,7 +127,7 @@ impl Direct {
             if let Some(why) = &told {
                 tracing::debug!(%why, "a mailbox's onion service");
             }
-            direct.problems().set(onion, Instant::now(), told);
+            direct.problems().set(onion, begun, told);
         });
     }
 
@@ -164,6 +165,8 @@ mod tests {
         problems.set("b".into(), later, None);
         problems.set("a".into(), later, None);
         assert_eq!(problems.told(later), None);
+        problems.set("a".into(), now, Some("it took too long".into()));
+        assert_eq!(problems.told(later), None, "from before it answered");
     }
 
     #[test]

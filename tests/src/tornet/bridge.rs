@@ -6,6 +6,7 @@ use crate::testnet::Result;
 use std::{
     fs,
     net::SocketAddr,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -24,6 +25,11 @@ pub struct Bridge {
 
 impl Bridge {
     pub(super) fn up(network: &TorNet) -> Result<Self> {
+        if !Path::new(OBFS4).exists() {
+            return Err(
+                format!("{OBFS4} is not there: `make test-tor` installs it, or `apt-get install obfs4proxy`").into()
+            );
+        }
         let [or, dir, obfs4] = free_addresses()?;
         let folder = network.folder()?;
         let mut bridge = Self { node: make(folder, NICKNAME, or, dir, false)?, obfs4 };

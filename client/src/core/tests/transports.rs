@@ -70,24 +70,32 @@ fn a_tick_for_a_mailbox_without_onion_service_sends_all_the_same_to_one_that_has
     }
 }
 
+/// When something left, and whether to the entry.
+fn as_seen(left: &[(Timestamp, Departure)]) -> Vec<(Timestamp, bool)> {
+    left.iter().map(|(at, departure)| (*at, to_mailbox(departure).is_none())).collect()
+}
+
 #[test]
 fn that_something_is_asked_of_the_entry_shows_in_no_tick_and_in_no_frame() {
-    let mut missing = connected(3);
+    let (mut idle, mut missing) = (connected(3), connected(3));
     let document = missing.document.clone().unwrap();
     for mailbox in &document.mailboxes {
         missing.sets.begin(NOW, mailbox.id, NOW - Duration::from_secs(40_000), &document.params);
     }
-    for (mut core, is_missing) in [(connected(3), false), (missing, true)] {
-        let left = run(&mut core);
-        let rates = Params::standard().rates(Profile::Standard);
-        assert_as_often(left.iter().filter_map(|(_, departure)| to_mailbox(departure)).count(), rates.up());
-        let wants: Vec<Want> = left.iter().filter_map(|(_, departure)| want(departure)).collect();
-        assert_as_often(wants.len(), 1.0 / rates.loop_gap.as_secs_f64());
-        assert_eq!(wants.iter().any(|want| *want != Want::NOTHING), is_missing);
-        for pair in left.windows(2).filter(|pair| want(&pair[1].1).is_some()) {
-            assert!(pair[0].0 == pair[1].0 && to_mailbox(&pair[0].1).is_some(), "beside the command of its tick");
-        }
-    }
+    let (idle, missing) = (run(&mut idle), run(&mut missing));
+    assert_eq!(as_seen(&idle), as_seen(&missing));
+    let wants = |left: &[(Timestamp, Departure)]| left.iter().filter_map(|(_, departure)| want(departure)).collect();
+    let (idle, missing): (Vec<Want>, Vec<Want>) = (wants(&idle), wants(&missing));
+    assert_as_often(idle.len(), 1.0 / Params::standard().loop_gap.as_secs_f64());
+    assert!(idle.iter().all(|want| *want == Want::NOTHING) && missing.iter().any(|want| *want != Want::NOTHING));
+}
+
+#[test]
+fn what_is_asked_of_the_entry_leaves_at_its_tick_though_no_command_does() {
+    let (mut all, mut none) = (connected(3), connected(0));
+    let mut asked = as_seen(&run(&mut all));
+    asked.retain(|(_, to_entry)| *to_entry);
+    assert_eq!(as_seen(&run(&mut none)), asked);
 }
 
 /// What an entry is asked for.
