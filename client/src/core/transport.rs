@@ -65,7 +65,7 @@ impl Core {
     }
 
     /// The answer to a command that went without mixes. One that nothing waits for is a Loop's in place of a command
-    /// ([`Core::direct_loop`]), or too late.
+    /// (`direct_loop`), or too late.
     pub fn handle_replied(&mut self, now: Timestamp, id: &SurbId, frame: &Frame) {
         let Some(flight) = self.take_flight(now, id) else { return };
         let reply = Reply::from_body(frame.body()).ok().filter(|_| frame.kind() == FrameKind::Reply);
