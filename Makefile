@@ -34,7 +34,7 @@ deps:
 
 # The Tor network of tests: Debian's `tor`, a bridge's pluggable transport, a clock that is off, and what makes a network namespace.
 deps-tor: deps
-	@missing=; for program in tor:tor tor-gencert:tor obfs4proxy:obfs4proxy faketime:faketime ip:iproute2 unshare:util-linux; do \
+	@missing=; for program in tor:tor obfs4proxy:obfs4proxy faketime:faketime ip:iproute2 unshare:util-linux; do \
 	  command -v $${program%%:*} >/dev/null || missing="$$missing $${program##*:}"; done; \
 	[ -z "$$missing" ] && exit 0; \
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
