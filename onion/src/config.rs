@@ -5,7 +5,7 @@ use arti_client::config::{
     CfgPath, TorClientConfig, TorClientConfigBuilder,
     dir::{FallbackDir, FallbackDirBuilder},
 };
-use std::{fs, net::SocketAddr};
+use std::{fmt::Display, fs, net::SocketAddr, path::Path};
 use tor_linkspec::{HasAddrs, HasChanMethod as _};
 use tor_llcrypto::pk::{ed25519::Ed25519Identity, rsa::RsaIdentity};
 use veilpost_pki::network::{TorFallback, TorNetwork};
@@ -23,12 +23,7 @@ fn wrong(error: impl std::fmt::Display) -> TorError {
 /// [`TorError::Settings`], [`TorError::NoNetwork`].
 pub(crate) fn arti(setup: &Setup) -> Result<TorClientConfig, TorError> {
     let mut builder = match &setup.settings {
-        Some(path) => {
-            let text = fs::read_to_string(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-            let read: Result<TorClientConfigBuilder, _> = toml::from_str(&text);
-            // Its display shows the line, which may be a bridge's.
-            read.map_err(|error: toml::de::Error| wrong(format!("{}: {}", path.display(), error.message())))?
-        }
+        Some(path) => settings(path)?,
         None => TorClientConfigBuilder::default(),
     };
     builder
@@ -48,6 +43,21 @@ pub(crate) fn arti(setup: &Setup) -> Result<TorClientConfig, TorError> {
         stays_home(&config)?;
     }
     Ok(config)
+}
+
+/// What a person wrote. A word that arti does not know is refused: with `[bridge]` for `[bridges]` it would dial public relays at once.
+fn settings(path: &Path) -> Result<TorClientConfigBuilder, TorError> {
+    let named = |why: &dyn Display| wrong(format!("{}: {why}", path.display()));
+    let text = fs::read_to_string(path).map_err(|error| named(&error))?;
+    let mut unknown = Vec::new();
+    let read = toml::Deserializer::parse(&text)
+        .and_then(|toml| serde_ignored::deserialize(toml, |word| unknown.push(word.to_string())));
+    // Its display shows the line, which may be a bridge's.
+    let builder = read.map_err(|error: toml::de::Error| named(&error.message()))?;
+    match unknown.first() {
+        None => Ok(builder),
+        Some(word) => Err(named(&format!("Tor knows no setting `{word}`"))),
+    }
 }
 
 /// No relay that is not on this computer is left of arti's own list, and no bridge leads away from it: neither by its address, nor

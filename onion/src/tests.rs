@@ -96,7 +96,15 @@ mod with_tor {
         }
         let public = Setup { network: None, ..with(&bridge("192.0.2.1:9")) };
         assert!(config::arti(&public).is_ok(), "bridges are for the public network");
+        let obfs4 = Setup { network: None, ..with(&(bridge("obfs4 192.0.2.1:9") + by_process)) };
+        assert!(config::arti(&obfs4).is_ok(), "and pluggable transports");
         assert!(matches!(config::arti(&with("= nothing")), Err(TorError::Settings(_))));
+        for (misspelt, word) in
+            [("[bridge]\nbridges = \"\"\n", "bridge"), ("[bridges]\nenable = true\n", "bridges.enable")]
+        {
+            let told = config::arti(&Setup { network: None, ..with(misspelt) }).unwrap_err().to_string();
+            assert!(told.contains(&format!("`{word}`")), "not used without a word: {told}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]
