@@ -24,10 +24,11 @@ pub struct Person {
     clock: Option<String>,
 }
 
-/// The engine's numbers at debug, for [`Person::diagnosis`].
-const LOG: &str = "info,veilpost_client::core=debug";
+/// For [`Person::diagnosis`]: the engine's numbers, and why nothing is reached.
+const LOG: &str = "info,veilpost_client::core=debug,veilpost_client::runtime=debug,veilpost_onion=debug,tor_hsclient=debug,\
+                   tor_dirmgr::bridgedesc=debug,tor_guardmgr=info";
 /// Lines of the log that a diagnosis shows.
-const LOG_LINES: usize = 12;
+const LOG_LINES: usize = 40;
 /// Where Debian has it; `$LIB` is for the loader.
 const FAKETIME: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
 /// How long a daemon may take to start.
@@ -121,7 +122,7 @@ impl Person {
         let deadline = Instant::now() + within;
         while !self.is_connected()? {
             if Instant::now() > deadline {
-                return Err(format!("{} is not connected", self.name).into());
+                return Err(format!("{} is not connected within {within:?}\n{}", self.name, self.diagnosis()).into());
             }
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -289,7 +290,10 @@ impl Person {
         let through = |line: &Value| matches!(state(line).as_deref(), Some("delivered" | "received"));
         let open = self.json(&["inbox"]).map(|all| all.into_iter().filter(|line| !through(line)).collect());
         let log = fs::read_to_string(self.home.join("daemon.log")).unwrap_or_default();
-        let last: Vec<&str> = log.lines().skip(log.lines().count().saturating_sub(LOG_LINES)).collect();
+        // The engine's numbers come twice a second: the newest will do.
+        let (numbers, told): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| line.contains("backlog"));
+        let last: Vec<&str> =
+            told.iter().skip(told.len().saturating_sub(LOG_LINES)).chain(numbers.last()).copied().collect();
         let dropped: Vec<&str> =
             log.lines().filter(|line| line.contains("dropped") || line.contains("ERROR")).collect();
         format!(

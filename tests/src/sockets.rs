@@ -19,6 +19,18 @@ pub fn peers(pid: u32) -> BTreeSet<SocketAddr> {
     table.lines().skip(1).filter_map(far_end).filter(|address| address.port() != 0).collect()
 }
 
+/// The same of a process and of those that it started itself.
+pub fn family_peers(pid: u32) -> BTreeSet<SocketAddr> {
+    std::iter::once(pid).chain(children(pid)).flat_map(peers).collect()
+}
+
+/// The processes that one started and that still run.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
 /// The numbers of a process's sockets.
 fn inodes(pid: u32) -> BTreeSet<String> {
     let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
@@ -49,5 +61,14 @@ mod tests {
         let connection = TcpStream::connect(here).unwrap();
         assert!(peers(std::process::id()).contains(&here));
         drop(connection);
+    }
+
+    #[test]
+    fn a_process_that_this_one_started_is_of_its_family() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let found = children(std::process::id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(found.contains(&child.id()), "{found:?}");
     }
 }

@@ -25,10 +25,13 @@ use veilpost_pki::network::{TorAuthority, TorFallback, TorNetwork};
 
 const AUTHORITIES: usize = 3;
 const RELAYS: usize = 3;
-/// Seconds from one vote to the next: the shortest of which 24 are whole minutes and at least five.
-const VOTING: u64 = 15;
-/// How long the network may take until all of its nodes serve a consensus that lists all of them: two or three votes, and keys.
-const READY: Duration = Duration::from_secs(180);
+/// Seconds from one vote to the next. Not less: arti's onion services publish once a minute at most, and begin that minute anew with
+/// each consensus; with one every 15 seconds they were not found for up to a minute whenever a time period ended.
+const VOTING: u64 = 60;
+/// Seconds from one try at the first consensus to the next.
+const FIRST_VOTE: u64 = 10;
+/// How long the network may take until all of its nodes serve a consensus that lists all of them: usually the first, or two votes more.
+const READY: Duration = Duration::from_secs(240);
 const STATE: &str = "tornet.toml";
 
 /// What runs.
@@ -74,6 +77,7 @@ impl TorNet {
                 fs::write(node.folder.join("sr-state"), shared_random()?)?;
             }
         }
+        wait_begun()?;
         for node in &mut network.nodes {
             node.pid = Some(launch(node)?);
         }
@@ -163,11 +167,11 @@ impl TorNet {
         if node.v3ident.is_some() {
             // Circuits here are built in milliseconds: whoever learns from that how long to wait gives up as soon as a processor is busy.
             // A time period of onion services is as long as a run of shared randomness: 24 votes, in minutes.
-            let minutes = (24 * VOTING / 60).max(5);
+            let minutes = 24 * VOTING / 60;
             write!(
                 text,
                 "AuthDirFastGuarantee 0\nAuthoritativeDirectory 1\nV3AuthoritativeDirectory 1\n\
-                 TestingV3AuthInitialVotingInterval 5\nTestingV3AuthInitialVoteDelay 2\nTestingV3AuthInitialDistDelay 2\n\
+                 TestingV3AuthInitialVotingInterval {FIRST_VOTE}\nTestingV3AuthInitialVoteDelay 2\nTestingV3AuthInitialDistDelay 2\n\
                  V3AuthVotingInterval {VOTING}\nV3AuthVoteDelay 3\nV3AuthDistDelay 3\n\
                  ConsensusParams hsdir_interval={minutes} cbtmintimeout=3000\n"
             )?;
@@ -209,6 +213,15 @@ impl TorNet {
         let flags = consensus.lines().filter(|line| line.starts_with("s ") && line.contains("HSDir"));
         flags.count() == self.nodes.len()
     }
+}
+
+/// Waits until a try at the first consensus has just begun: for the next one all relays are there. Whoever is left out of the first
+/// waits for the second.
+fn wait_begun() -> Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let into = Duration::from_nanos(u64::try_from(now.as_nanos() % u128::from(FIRST_VOTE * 1_000_000_000))?);
+    std::thread::sleep(Duration::from_secs(FIRST_VOTE).saturating_sub(into));
+    Ok(())
 }
 
 /// The processes of these nodes that run.
