@@ -63,11 +63,13 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let network = Testnet::up(&folder.path().join("net"), shape).unwrap();
         let people = folder.path().join("people");
-        // Whose first try over Tor fails, arti lets try again after half a minute at the earliest.
-        let within = if network.tor().is_some() { LONG } else { SOON };
-        if network.tor().is_some() {
-            network.wait_onions(within).unwrap();
-        }
+        let within = if network.tor().is_some() {
+            network.wait_onions(LONG).unwrap();
+            // After a first try over Tor that fails, arti waits for half a minute at least.
+            LONG
+        } else {
+            SOON
+        };
         let mut alice = Person::init_by(&people, "Alice", &network.network_file(), ours).unwrap();
         let mut bob = Person::init_by(&people, "Bob", &network.network_file(), theirs).unwrap();
         for person in [&mut alice, &mut bob] {

@@ -16,14 +16,13 @@
 #![allow(clippy::disallowed_methods, reason = "a shell: sockets, waits and the system's clock belong here")]
 
 pub mod client;
+#[cfg(test)]
+pub(crate) mod fake;
 mod problem;
 mod refusal;
 pub mod routes;
 pub mod server;
 pub mod types;
-
-#[cfg(test)]
-pub(crate) use tests::fake;
 
 #[cfg(test)]
 mod tests;

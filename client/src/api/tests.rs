@@ -1,9 +1,8 @@
-#![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::{
     client::{Client, ClientError, escape},
-    routes,
+    fake, routes,
     server::{SOCKET_PATH_MAX, SocketPlaces},
     types::*,
 };
@@ -13,8 +12,6 @@ use std::{
     path::{Path, PathBuf},
 };
 use tokio::task::JoinHandle;
-
-pub(crate) mod fake;
 
 struct World {
     client: Client,
